@@ -1,0 +1,48 @@
+"""`tdepth VERB …` is `python -m tdepth_jax.VERB …`: the list of doors, and how a door fails."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from tdepth_jax.errors import UserError
+
+DOORS = {
+    "prepare": "raw data set, or your own frames, to records",
+    "train": "train, evaluate, checkpoint, resume",
+    "evaluate": "score a run under named protocols; tables and an offline HTML report",
+    "predict": "depth maps of images, folders and 16-bit stacks",
+}
+
+
+def run_door(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
+    """Runs a door: a user's mistake becomes one sentence on standard error and exit code 2."""
+    try:
+        main(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def usage() -> str:
+    width = max(map(len, DOORS))
+    return "\n".join(
+        ["usage: tdepth VERB [options]     (tdepth VERB --help for the options)", ""]
+        + [f"  {verb:<{width}}  {what}" for verb, what in DOORS.items()]
+    )
+
+
+def main() -> None:
+    argv = sys.argv[1:]
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return
+    verb = argv[0].replace("-", "_")
+    if verb not in DOORS:
+        print(f"error: there is no verb {argv[0]!r}; choose one of {', '.join(DOORS)}", file=sys.stderr)
+        sys.exit(2)
+    run_door(importlib.import_module(f"tdepth_jax.{verb}").main, argv[1:])

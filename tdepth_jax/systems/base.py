@@ -1,0 +1,63 @@
+"""What a method is: data and pure functions that the engine composes into jitted, sharded steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import optax
+
+Array = jax.Array
+Params = Mapping[str, Any]  # nested dicts of arrays, as Flax returns them
+Batch = Mapping[str, Array]  # "camera/field" -> array with a leading batch axis
+Term = tuple[Array, Array]  # (sum, count): the engine divides, so masks and padding stay exact
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Update:
+    """One optimisation of one set of parameters. Adversarial methods have two with opposite aims.
+
+    Attributes:
+      name: prefix of this update's metrics.
+      trainable: regular expressions over "/"-joined parameter paths, matched in full. Gradients are taken
+        with respect to these parameters only; the others are plain arguments of the loss.
+      loss: (params, mutable, batch, targets, rng) -> (terms, mutable). `params` is the whole nested tree,
+        `terms` maps a name to its (sum, count).
+      weights: the weight of each term in the total. A term without a weight is logged and not minimised;
+        a weight without a term is an error.
+      tx: the optimiser of this update's parameters.
+    """
+
+    name: str
+    trainable: tuple[str, ...]
+    loss: Callable[[Params, Params, Batch, Any, Array], tuple[dict[str, Term], Params]]
+    weights: Mapping[str, float]
+    tx: optax.GradientTransformation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class System:
+    """A method as the engine sees it.
+
+    Attributes:
+      needs: the batch keys the losses read; compared with the data set before anything is compiled.
+      offsets: frame offsets of a training snippet, ascending, e.g. (-1, 0, 1); (0,) for single frames.
+      init: rng -> {"params": nested dict, **mutable collections such as "batch_stats"}.
+      updates: applied in order at every step.
+      predict: (variables, batch) -> named outputs, e.g. {"depth": Float[b h w 1]} in metres. It reads the
+        single-frame batch of evaluation and of the predict door: "thermal/image" UInt16[b h w 1].
+      teacher: (variables, batch) -> targets; run without gradient, its result handed to the losses.
+      panels: (variables, batch) -> {name: UInt8[n h w 3]} pictures for the log; optional.
+      scale: what `predict`'s depth means: "metric", "relative" (one unknown scale) or "affine".
+    """
+
+    needs: frozenset[str]
+    offsets: tuple[int, ...]
+    init: Callable[[Array], dict[str, Any]]
+    updates: tuple[Update, ...]
+    predict: Callable[[dict[str, Any], Batch], dict[str, Array]]
+    teacher: Callable[[dict[str, Any], Batch], Any] | None = None
+    panels: Callable[[dict[str, Any], Batch], dict[str, Array]] | None = None
+    scale: str = "relative"
