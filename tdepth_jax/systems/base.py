@@ -50,6 +50,7 @@ class System:
         single-frame batch of evaluation and of the predict door: "thermal/image" UInt16[b h w 1].
       teacher: (variables, batch) -> targets; run without gradient, its result handed to the losses.
       panels: (variables, batch) -> {name: UInt8[n h w 3]} pictures for the log; optional.
+      pretrained: parameter prefix -> folder of imported weights that replace the random ones under it.
       scale: what `predict`'s depth means: "metric", "relative" (one unknown scale) or "affine".
     """
 
@@ -60,4 +61,5 @@ class System:
     predict: Callable[[dict[str, Any], Batch], dict[str, Array]]
     teacher: Callable[[dict[str, Any], Batch], Any] | None = None
     panels: Callable[[dict[str, Any], Batch], dict[str, Array]] | None = None
+    pretrained: Mapping[str, str] = dataclasses.field(default_factory=dict)
     scale: str = "relative"

@@ -1,0 +1,62 @@
+"""The optimiser that a config describes, as one Optax transformation."""
+
+from __future__ import annotations
+
+import re
+
+import jax
+import optax
+
+from tdepth_jax import config
+from tdepth_jax.config import nearest
+from tdepth_jax.errors import UserError
+
+# Weight decay pulls on matrices and convolution kernels, not on what shifts or scales.
+DECAYED = re.compile(r".*/kernel")
+
+
+def make(settings: config.Optimizer, *, steps: int) -> optax.GradientTransformation:
+    """Clipping by global norm (of the trained parameters), then the optimiser with its schedule over `steps`.
+
+    Raises:
+      UserError: an unknown name or schedule.
+    """
+    rate = schedule(settings, steps=steps)
+    optimizers = {
+        "adam": lambda: optax.adam(rate, b1=settings.b1, b2=settings.b2),
+        "adamw": lambda: optax.adamw(
+            rate, b1=settings.b1, b2=settings.b2, weight_decay=settings.weight_decay, mask=_decayed
+        ),
+        "sgd": lambda: optax.sgd(rate, momentum=settings.b1),
+    }
+    if settings.name not in optimizers:
+        raise UserError(f"optimizer.name: there is no {settings.name!r}; {nearest(settings.name, optimizers)}")
+    clip = [optax.clip_by_global_norm(settings.clip_norm)] if settings.clip_norm else []
+    return optax.chain(*clip, optimizers[settings.name]())
+
+
+def schedule(settings: config.Optimizer, *, steps: int) -> optax.Schedule:
+    """Learning rate by step: a linear rise over `warmup_steps`, then the named shape down to the end factor."""
+    peak, rest = settings.learning_rate, max(steps - settings.warmup_steps, 1)
+    shapes = {
+        "constant": lambda: optax.constant_schedule(peak),
+        "cosine": lambda: optax.cosine_decay_schedule(peak, rest, alpha=settings.end_factor),
+        "exponential": lambda: optax.exponential_decay(peak, rest, max(settings.end_factor, 1e-6)),
+        # OneCycle's own rise takes the first 30 %, so `warmup_steps` normally stays 0 with it.
+        "onecycle": lambda: optax.cosine_onecycle_schedule(
+            rest, peak, final_div_factor=1 / max(25 * settings.end_factor, 1e-6)
+        ),
+    }
+    if settings.schedule not in shapes:
+        raise UserError(
+            f"optimizer.schedule: there is no {settings.schedule!r}; {nearest(settings.schedule, shapes)}"
+        )
+    after = shapes[settings.schedule]()
+    if not settings.warmup_steps:
+        return after
+    rise = optax.linear_schedule(0.0, peak, settings.warmup_steps)
+    return optax.join_schedules([rise, after], [settings.warmup_steps])
+
+
+def _decayed(params: dict[str, jax.Array]) -> dict[str, bool]:
+    return {path: bool(DECAYED.fullmatch(path)) for path in params}

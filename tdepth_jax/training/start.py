@@ -1,0 +1,85 @@
+"""How a run begins: its shapes, its first weights, or the checkpoint it continues from."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+from etils import epath
+from ml_collections import ConfigDict
+
+from tdepth_jax.errors import UserError
+from tdepth_jax.systems.base import System
+from tdepth_jax.training import mesh as meshes
+from tdepth_jax.training.checkpoint import Checkpoints, load_flat
+from tdepth_jax.training.partition import Flat, flatten, nest
+from tdepth_jax.training.state import State, create, divide
+
+
+def shapes(system: System, mesh: jax.sharding.Mesh, config: ConfigDict) -> tuple[State, Flat]:
+    """(state, frozen) as shapes with shardings: what a restore fills and a compile needs. Allocates nothing."""
+    variables = jax.eval_shape(system.init, jax.random.key(0))
+    trainable, frozen, mutable = divide(system, variables)
+    make = functools.partial(create, system, ema=config.train.ema_decay > 0)
+    state = jax.eval_shape(make, trainable, mutable)
+    return _placed(state, mesh, config), _placed(frozen, mesh, config)
+
+
+def fresh(system: System, mesh: jax.sharding.Mesh, config: ConfigDict) -> tuple[State, Flat]:
+    """The state before the first step: random weights, then the pretrained ones, then the optimisers' state.
+
+    The random weights do not depend on the mesh: they are drawn from `train.seed` alone.
+    """
+    state_like, frozen_like = shapes(system, mesh, config)
+    init = jax.jit(system.init, out_shardings=meshes.replicated(mesh))
+    variables = dict(init(jax.random.key(config.train.seed)))
+    params = flatten(variables["params"])
+    for prefix, folder in system.pretrained.items():
+        params |= _pretrained(params, prefix, epath.Path(folder))
+    if config.train.init_from:
+        params |= _run_weights(params, config.train.init_from)
+    trainable, frozen, mutable = divide(system, {**variables, "params": nest(params)})
+    make = functools.partial(create, system, ema=config.train.ema_decay > 0)
+    state = jax.jit(make, out_shardings=_shardings(state_like))(trainable, mutable)
+    return state, jax.device_put(frozen, _shardings(frozen_like))
+
+
+def resume(
+    system: System, mesh: jax.sharding.Mesh, config: ConfigDict, checkpoints: Checkpoints, step: int
+) -> tuple[State, Flat, dict[str, Any]]:
+    """(state, frozen, data position) of the checkpoint at `step`, on whatever devices there are now."""
+    state_like, frozen_like = shapes(system, mesh, config)
+    state, data = checkpoints.restore(step, state_like)
+    return state, checkpoints.restore_frozen(frozen_like), data
+
+
+def _placed(tree: Any, mesh: jax.sharding.Mesh, config: ConfigDict) -> Any:
+    where = meshes.shardings(mesh, tree, fsdp_min_bytes=config.mesh.fsdp_min_bytes)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, where)
+
+
+def _shardings(tree: Any) -> Any:
+    return jax.tree.map(lambda x: x.sharding, tree)
+
+
+def _like(params: Flat) -> Flat:
+    return {k: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=v.sharding) for k, v in params.items()}
+
+
+def _pretrained(params: Flat, prefix: str, folder: epath.Path) -> Flat:
+    """Imported weights for every parameter under `prefix`."""
+    own = {k.removeprefix(prefix + "/"): v for k, v in params.items() if k.startswith(prefix + "/")}
+    return {f"{prefix}/{k}": v for k, v in load_flat(folder, _like(own)).items()}
+
+
+def _run_weights(params: Flat, workdir: str) -> Flat:
+    """The weights of another run, by name: those this model shares with it."""
+    from tdepth_jax.training.restore import load_run
+
+    other = flatten(load_run(workdir).variables["params"])
+    shared = {k: v for k, v in other.items() if k in params and params[k].shape == v.shape}
+    if not shared:
+        raise UserError(f"train.init_from={workdir}: that run shares no parameter with this model")
+    print(f"initialised {len(shared)} of {len(params)} arrays from {workdir}")
+    return {k: jax.device_put(jax.device_get(v), params[k].sharding) for k, v in shared.items()}
