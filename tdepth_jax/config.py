@@ -92,7 +92,9 @@ class Mesh:
 SECTIONS: dict[str, type] = {"data": Data, "train": Train, "eval": Eval, "optimizer": Optimizer, "mesh": Mesh}
 
 
-def load(spec: str, overrides: Mapping[str, str], schema: typing.Callable[[str], dict[str, type]]) -> ConfigDict:
+def load(
+    spec: str, overrides: Mapping[str, str], schema: typing.Callable[[str], dict[str, type]]
+) -> ConfigDict:
     """The config a run will have: defaults, then the file, then the command line; typed and locked.
 
     Args:
@@ -124,7 +126,9 @@ def from_json(path: pathlib.Path, schema: typing.Callable[[str], dict[str, type]
     except FileNotFoundError:
         raise UserError(f"{path.parent} is not a run: it has no config.json") from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a run's config ({error!r}); restore it or start the run anew") from None
+        raise UserError(
+            f"{path} is not a run's config ({error!r}); restore it or start the run anew"
+        ) from None
     config = defaults(name, schema)
     for key, value in _flatten(said).items():
         _set(config, key, value, where=str(path))
@@ -150,7 +154,9 @@ def defaults(name: str, schema: typing.Callable[[str], dict[str, type]]) -> Conf
 def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
     """Lines "key: old -> new" for every value that differs."""
     a, b = _flatten(old), _flatten(new)
-    return [f"{k}: {a.get(k)!r} -> {b.get(k)!r}" for k in sorted(a | b) if _plain(a.get(k)) != _plain(b.get(k))]
+    return [
+        f"{k}: {a.get(k)!r} -> {b.get(k)!r}" for k in sorted(a | b) if _plain(a.get(k)) != _plain(b.get(k))
+    ]
 
 
 def nearest(word: str, choices: typing.Iterable[str]) -> str:
@@ -177,7 +183,9 @@ def _run_file(path: pathlib.Path, argument: str) -> dict[str, Any]:
     except Exception as error:
         raise UserError(f"{path} does not run: {type(error).__name__}: {error}") from error
     if not callable(getattr(module, "get_config", None)):
-        raise UserError(f"{path} has no get_config() function; a config file defines one that returns a ConfigDict")
+        raise UserError(
+            f"{path} has no get_config() function; a config file defines one that returns a ConfigDict"
+        )
     try:
         config = module.get_config(argument) if argument else module.get_config()
     except Exception as error:
@@ -216,11 +224,15 @@ def _set(config: ConfigDict, key: str, value: Any, *, where: str) -> None:
         if not isinstance(node, ConfigDict) or name not in node:
             scope = ".".join(parents[:depth])
             choices = node.keys() if isinstance(node, ConfigDict) else ()
-            raise UserError(f"{where}: there is no config key {key!r}: in {scope or 'the config'}, {nearest(name, choices)}")
+            raise UserError(
+                f"{where}: there is no config key {key!r}: in {scope or 'the config'}, {nearest(name, choices)}"
+            )
         if depth < len(parents):
             node = node[name]
     if isinstance(node[leaf], ConfigDict):
-        raise UserError(f"{where}: {key!r} is a section; set one of its keys ({', '.join(node[leaf].keys())})")
+        raise UserError(
+            f"{where}: {key!r} is a section; set one of its keys ({', '.join(node[leaf].keys())})"
+        )
     if isinstance(value, list):
         value = tuple(value)
     try:
@@ -253,5 +265,11 @@ def _plain(value: Any) -> Any:
 
 
 def _article(kind: str) -> str:
-    names = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "tuple": "a list"}
+    names = {
+        "int": "a whole number",
+        "float": "a number",
+        "str": "a text",
+        "bool": "true or false",
+        "tuple": "a list",
+    }
     return names.get(kind, f"of type {kind}")

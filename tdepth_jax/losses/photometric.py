@@ -34,7 +34,7 @@ def photometric_distance(
 def depth_inconsistency(
     computed: Float[Array, "b h w 1"], sampled: Float[Array, "b h w 1"]
 ) -> Float[Array, "b h w 1"]:
-    """|a - b| / (a + b) in [0, 1] between a point's depth in the source view and the source's own (Bian et al. 2019)."""
+    """|a - b| / (a + b) in [0, 1]: a point's depth seen from the source, and the source's own (Bian et al. 2019)."""
     return jnp.clip(jnp.abs(computed - sampled) / jnp.maximum(computed + sampled, 1e-6), 0.0, 1.0)
 
 

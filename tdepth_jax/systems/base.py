@@ -43,6 +43,7 @@ class System:
 
     Attributes:
       needs: the batch keys the losses read; compared with the data set before anything is compiled.
+      wants: further batch keys it reads where the data set has them, e.g. "thermal/valid".
       offsets: frame offsets of a training snippet, ascending, e.g. (-1, 0, 1); (0,) for single frames.
       init: rng -> {"params": nested dict, **mutable collections such as "batch_stats"}.
       updates: applied in order at every step.
@@ -55,6 +56,7 @@ class System:
     """
 
     needs: frozenset[str]
+    wants: frozenset[str] = frozenset()
     offsets: tuple[int, ...]
     init: Callable[[Array], dict[str, Any]]
     updates: tuple[Update, ...]

@@ -30,7 +30,9 @@ def make(settings: config.Optimizer, *, steps: int) -> optax.GradientTransformat
         "sgd": lambda: optax.sgd(rate, momentum=settings.b1),
     }
     if settings.name not in optimizers:
-        raise UserError(f"optimizer.name: there is no {settings.name!r}; {nearest(settings.name, optimizers)}")
+        raise UserError(
+            f"optimizer.name: there is no {settings.name!r}; {nearest(settings.name, optimizers)}"
+        )
     clip = [optax.clip_by_global_norm(settings.clip_norm)] if settings.clip_norm else []
     return optax.chain(*clip, optimizers[settings.name]())
 

@@ -28,7 +28,10 @@ class Checkpoints:
     def __init__(self, workdir: str | pathlib.Path, *, keep: int = 2):
         self._root = epath.Path(workdir).resolve() if "://" not in str(workdir) else epath.Path(workdir)
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(self._root / "checkpoints", options=options)
+        handlers = {"state": ocp.StandardCheckpointHandler(), "data": ocp.JsonCheckpointHandler()}
+        self._manager = ocp.CheckpointManager(
+            self._root / "checkpoints", options=options, item_names=tuple(handlers), item_handlers=handlers
+        )
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -63,11 +66,14 @@ class Checkpoints:
         wanted = _as_dict(like)
         found = self._manager.item_metadata(step)["state"]
         if found is None:
-            raise UserError(f"{self._root}/checkpoints/{step} holds no state; delete that folder to use an older one")
+            raise UserError(
+                f"{self._root}/checkpoints/{step} holds no state; delete that folder to use an older one"
+            )
         _compare(found.tree if hasattr(found, "tree") else found, wanted, f"{self._root}/checkpoints/{step}")
         try:
             saved = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted), data=ocp.args.JsonRestore())
+                step,
+                args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted), data=ocp.args.JsonRestore()),
             )
         except (ValueError, OSError, KeyError) as error:
             reason = str(error).splitlines()[0][:200]

@@ -16,7 +16,9 @@ Flat = dict[str, Any]  # "depth/vit/blocks/attn/qkv/kernel" -> array
 
 
 def flatten(tree: Mapping[str, Any]) -> Flat:
-    return {"/".join(str(k.key) for k in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {
+        "/".join(str(k.key) for k in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:

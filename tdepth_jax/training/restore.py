@@ -45,7 +45,9 @@ def load_run(workdir: str | pathlib.Path, *, step: int | None = None) -> Run:
         if not steps:
             raise UserError(f"{workdir} has no finished checkpoint yet; train it first, or longer")
         if step is not None and step not in steps:
-            raise UserError(f"{workdir} has no checkpoint at step {step}; it has {', '.join(map(str, steps))}")
+            raise UserError(
+                f"{workdir} has no checkpoint at step {step}; it has {', '.join(map(str, steps))}"
+            )
         step = steps[-1] if step is None else step
         mesh = meshes.make_mesh(configs.Mesh(data=jax.device_count(), fsdp=1))
         state, frozen, _ = start.resume(system, mesh, config, checkpoints, step)

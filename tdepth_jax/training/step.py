@@ -39,9 +39,16 @@ def make_step(
         for i, update in enumerate(system.updates):
             own, rest = split(trainable, update.trainable)
             grads, terms, new_mutable = _gradients(
-                update, own, {**frozen, **rest}, mutable, batch, targets, jax.random.fold_in(rng, i), accumulate
+                update,
+                own,
+                {**frozen, **rest},
+                mutable,
+                batch,
+                targets,
+                jax.random.fold_in(rng, i),
+                accumulate,
             )
-            norm = optax.global_norm(grads)
+            norm = optax.tree.norm(grads)
             finite = jnp.isfinite(terms["loss"]) & jnp.isfinite(norm)
             changes, new_opt = update.tx.update(grads, opt[update.name], own)
             new_own = optax.apply_updates(own, changes)
@@ -53,7 +60,11 @@ def make_step(
             prefix = f"{update.name}/" if len(system.updates) > 1 else ""
             logs |= {prefix + name: value for name, value in terms.items()} | {f"{prefix}grad_norm": norm}
         skipped = state.skipped + ~good
-        ema = jax.tree.map(lambda e, p: ema_decay * e + (1 - ema_decay) * p, state.ema, trainable) if state.ema else {}
+        ema = (
+            jax.tree.map(lambda e, p: ema_decay * e + (1 - ema_decay) * p, state.ema, trainable)
+            if state.ema
+            else {}
+        )
         new = State(
             step=state.step + 1,
             trainable=trainable,
@@ -97,7 +108,9 @@ def _gradients(
 
     def micro(carry: Any, inputs: Any) -> tuple[Any, None]:
         mutable, grads, terms, i = carry
-        (_, (new_terms, mutable)), new_grads = value_and_grad(own, mutable, *inputs, jax.random.fold_in(rng, i))
+        (_, (new_terms, mutable)), new_grads = value_and_grad(
+            own, mutable, *inputs, jax.random.fold_in(rng, i)
+        )
         return (mutable, *_add((grads, terms), (new_grads, new_terms)), i + 1), None
 
     pieces = jax.tree.map(lambda x: _deal(x, accumulate), (batch, targets))

@@ -41,11 +41,15 @@ def test_depth_inconsistency_is_symmetric_scale_free_and_bounded(a, b):
     d = float(photometric.depth_inconsistency(one, two).squeeze())
     assert 0 <= d <= 1
     np.testing.assert_allclose(d, abs(a - b) / (a + b), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(d, photometric.depth_inconsistency(7 * two, 7 * one).squeeze(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        d, photometric.depth_inconsistency(7 * two, 7 * one).squeeze(), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_smoothness_by_hand_and_weaker_across_an_edge():
-    value = jnp.asarray([[1.0, 3.0]])[None, ..., None]  # mean 2, normalised 0.5 and 1.5: one step of 1 along x
+    value = jnp.asarray([[1.0, 3.0]])[
+        None, ..., None
+    ]  # mean 2, normalised 0.5 and 1.5: one step of 1 along x
     flat = jnp.zeros((1, 1, 2, 1))
     edge = jnp.asarray([[0.0, 2.0]])[None, ..., None]
     # A one-row image has no vertical difference; jnp's mean of nothing is NaN, so two equal rows are used.

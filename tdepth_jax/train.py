@@ -1,0 +1,68 @@
+"""`python -m tdepth_jax.train --config=configs/world_stage1.py`: train, evaluate, checkpoint; again to resume."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from tdepth_jax.cli import run_door
+from tdepth_jax.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="tdepth train",
+        description="Trains the run that a config describes, scores it, and writes its report. The same command "
+        "resumes a run that was stopped, killed or preempted.",
+        epilog="Any config key can be set: --config.train.steps=60 --config.model.dtype=bfloat16",
+    )
+    p.add_argument("--config", required=True, metavar="FILE.py[:ARG]", help="a file with get_config()")
+    p.add_argument("--workdir", type=pathlib.Path, help="run directory [runs/<config name>]")
+    p.add_argument("--init_from", metavar="RUN", help="start from the weights of another run")
+    p.add_argument(
+        "--accept_config_change",
+        action="store_true",
+        help="resume although the config is not the one it began with",
+    )
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args, rest = parser().parse_known_args(argv)
+    overrides = _overrides(rest)
+    if args.init_from:
+        overrides["train.init_from"] = args.init_from
+    # Imported late: --help and a mistyped flag should not wait for JAX.
+    from tdepth_jax import config as configs
+    from tdepth_jax import systems
+
+    config = configs.load(args.config, overrides, systems.schema)
+    workdir = args.workdir or pathlib.Path("runs") / pathlib.Path(args.config.partition(":")[0]).stem
+    from tdepth_jax.reports import run
+
+    outcome = run.train(config, workdir, accept_config_change=args.accept_config_change)
+    if outcome.stopped:
+        print(f"asked to stop: saved step {outcome.step} in {workdir}; the same command resumes")
+        sys.exit(143)
+
+
+def _overrides(rest: Sequence[str]) -> dict[str, str]:
+    """`--config.a.b=v` and `--config.a.b v` as {"a.b": "v"}."""
+    overrides: dict[str, str] = {}
+    words = iter(rest)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name.startswith("--config."):
+            raise UserError(f"unknown argument {word!r}; see `tdepth train --help`")
+        if not equals:
+            value = next(words, "")
+            if not value or value.startswith("--config."):
+                raise UserError(f"{name} has no value; write {name}=VALUE")
+        overrides[name.removeprefix("--config.")] = value
+    return overrides
+
+
+if __name__ == "__main__":
+    run_door(main)

@@ -1,0 +1,229 @@
+"""The training loop: a few verbs in a fixed order, the same for every system."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from tdepth_jax.errors import UserError
+from tdepth_jax.systems.base import System
+from tdepth_jax.training import flops
+from tdepth_jax.training import mesh as meshes
+from tdepth_jax.training.checkpoint import Checkpoints
+from tdepth_jax.training.partition import Flat
+from tdepth_jax.training.state import State, variables
+from tdepth_jax.training.step import make_step
+from tdepth_jax.training.stop import StopRequest
+from tdepth_jax.training.writers import Metrics, NoMetrics
+
+Batches = Iterator[dict[str, np.ndarray]]
+Evaluate = Callable[[dict[str, Any]], Mapping[str, float]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    step: int
+    stopped: bool  # by SIGTERM, after saving
+    state: State
+
+
+def train(
+    system: System,
+    state: State,
+    frozen: Flat,
+    batches: Batches,
+    *,
+    config: ConfigDict,
+    mesh: jax.sharding.Mesh,
+    workdir: pathlib.Path,
+    checkpoints: Checkpoints,
+    data_position: Callable[[int], Mapping[str, Any]],
+    evaluate: Evaluate,
+) -> Outcome:
+    """Takes the steps that are left, from `state.step` to `train.steps`.
+
+    The order of a round is fixed: next batch, step, log the *previous* step (so that the device never waits for
+    the host), evaluate, save. Whatever a step wrote is on disk before its checkpoint is, and nothing else is, so a
+    killed run repeats at most the steps since its last save and repeats them exactly.
+    """
+    settings, start = config.train, int(state.step)
+    first_process = jax.process_index() == 0
+    metrics: Metrics | NoMetrics = Metrics(workdir, start) if first_process else NoMetrics()
+    step_fn = _compiled(system, state, frozen, config, mesh)
+    panels = jax.jit(system.panels) if system.panels and settings.panels_every else None
+    meter = _Meter(batch_size=settings.batch_size, devices=mesh.size)
+    previous: _Pending | None = None
+    stopped = False
+
+    with StopRequest() as stop, _progress(start, settings.steps) as bar, jax.transfer_guard("disallow"):
+        log = functools.partial(
+            _log, metrics=metrics, bar=bar, settings=settings, meter=meter, workdir=workdir
+        )
+        for done in range(start + 1, settings.steps + 1):
+            with meter.waiting():
+                host_batch = next(batches)
+            batch = meshes.global_batch(mesh, host_batch)
+            if done == start + 1:
+                meter.count(step_fn, state, frozen, batch)
+            state, logs = step_fn(state, frozen, batch)
+            log(previous)
+            previous = _Pending(done, logs, host_batch)
+            if done == start + 1:  # the first step compiles; its time says nothing about the others
+                jax.block_until_ready(state.step)
+                meter.reset(done)
+            stopped, last = stop.at(done), done == settings.steps
+            save = last or stopped or done % settings.save_every == 0
+            score = not stopped and (last or (config.eval.every and done % config.eval.every == 0))
+            show = panels and first_process and (last or done % settings.panels_every == 0)
+            if save or score or show:
+                log(previous)
+                previous = None
+                with meter.pause(), jax.transfer_guard("allow"):
+                    if panels and show:
+                        pictures = panels(variables(state, frozen), batch)
+                        metrics.images(done, {name: np.asarray(p)[0] for name, p in pictures.items()})
+                    if score:
+                        metrics.scalars(done, _named("eval", evaluate(variables(state, frozen))))
+                    if save:
+                        metrics.flush()
+                        checkpoints.save(done, state, data_position(done))
+            if stopped:
+                break
+        step = int(jax.device_get(state.step))
+    checkpoints.wait()
+    metrics.close()
+    return Outcome(step=step, stopped=stopped, state=state)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pending:
+    """A step under way on the device: what it will log, and what it was fed."""
+
+    step: int
+    logs: dict[str, jax.Array]
+    batch: dict[str, np.ndarray]
+
+
+def _compiled(system: System, state: State, frozen: Flat, config: ConfigDict, mesh: jax.sharding.Mesh) -> Any:
+    settings = config.train
+    step = make_step(system, seed=settings.seed, accumulate=settings.accumulate, ema_decay=settings.ema_decay)
+    places = jax.tree.map(lambda x: x.sharding, state)
+    return jax.jit(
+        step,
+        in_shardings=(places, jax.tree.map(lambda x: x.sharding, frozen), meshes.batch_sharding(mesh)),
+        out_shardings=(places, meshes.replicated(mesh)),
+        donate_argnums=(0,),
+    )
+
+
+def _log(
+    pending: _Pending | None,
+    *,
+    metrics: Metrics | NoMetrics,
+    bar: tqdm,
+    settings: ConfigDict,
+    meter: _Meter,
+    workdir: pathlib.Path,
+) -> None:
+    if pending is None:
+        return
+    logs = {name: float(value) for name, value in jax.device_get(pending.logs).items()}
+    in_a_row = logs.pop("skipped_in_a_row")
+    bar.update(pending.step - bar.n)
+    if in_a_row >= settings.max_bad_steps:
+        kept = workdir / f"bad_batch_{pending.step}.npz"
+        np.savez(kept, **pending.batch)  # type: ignore[arg-type]
+        metrics.scalars(pending.step, logs)
+        metrics.close()
+        raise UserError(
+            f"{int(in_a_row)} steps in a row had a loss or gradient that is NaN or Inf, the last at step "
+            f"{pending.step}; its batch is kept in {kept}. Lower optimizer.learning_rate, or set "
+            "optimizer.clip_norm, or look at that batch"
+        )
+    if pending.step % settings.log_every == 0 or pending.step == settings.steps:
+        speed = meter.read(pending.step)
+        metrics.scalars(pending.step, logs | speed)
+        shown = {"loss": f"{logs[_total(logs)]:.4f}", "img/s": f"{speed['images_per_sec']:.1f}"}
+        if not math.isnan(speed["mfu"]):
+            shown["mfu"] = f"{speed['mfu']:.1%}"
+        bar.set_postfix(shown, refresh=False)
+        if bar.disable:
+            facts = "  ".join(f"{k} {v}" for k, v in shown.items())
+            left = (settings.steps - pending.step) * settings.batch_size / speed["images_per_sec"]
+            print(f"step {pending.step}/{settings.steps}  {facts}  left {left:.0f} s", flush=True)
+
+
+def _total(logs: Mapping[str, float]) -> str:
+    return next(name for name in logs if name.split("/")[-1] == "loss")
+
+
+def _named(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
+    return {f"{prefix}/{name}": value for name, value in values.items()}
+
+
+def _progress(start: int, steps: int) -> tqdm:
+    quiet = not sys.stderr.isatty() or jax.process_index() != 0
+    return tqdm(total=steps, initial=start, unit="step", disable=quiet, dynamic_ncols=True, smoothing=0.05)
+
+
+class _Meter:
+    """Images per second, utilisation and the share of time spent waiting for data, since the last reading.
+
+    An image is a target frame; the neighbours of its snippet are not counted. Utilisation is the FLOPs that the
+    step executes (matrix products and convolutions) over the devices' peak.
+    """
+
+    def __init__(self, *, batch_size: int, devices: int):
+        self._batch_size, self._peak = batch_size, flops.device_peak() * devices
+        self._flops = math.nan
+        self.reset(0)
+
+    def reset(self, step: int) -> None:
+        self._since, self._paused, self._waited = time.perf_counter(), 0.0, 0.0
+        self._step = step
+
+    def count(self, step_fn: Any, *arguments: Any) -> None:
+        self._flops = flops.count(step_fn, *arguments)
+
+    def pause(self) -> _Stopwatch:
+        return _Stopwatch(self, "_paused")
+
+    def waiting(self) -> _Stopwatch:
+        return _Stopwatch(self, "_waited")
+
+    def read(self, step: int) -> dict[str, float]:
+        elapsed = max(time.perf_counter() - self._since - self._paused, 1e-9)
+        steps = max(step - self._step, 1)
+        waited = self._waited / elapsed
+        self.reset(step)
+        rate = steps / elapsed
+        return {
+            "images_per_sec": rate * self._batch_size,
+            "mfu": rate * self._flops / self._peak,
+            "data_wait": min(waited, 1.0),
+        }
+
+
+class _Stopwatch:
+    """Adds the time inside a with-block to an attribute of the meter."""
+
+    def __init__(self, meter: _Meter, attribute: str):
+        self._meter, self._attribute = meter, attribute
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        spent = getattr(self._meter, self._attribute) + time.perf_counter() - self._start
+        setattr(self._meter, self._attribute, spent)

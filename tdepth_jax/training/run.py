@@ -1,0 +1,147 @@
+"""One training run, from its config to its last checkpoint."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from tdepth_jax import config as configs
+from tdepth_jax import systems
+from tdepth_jax.config import nearest
+from tdepth_jax.data import pipeline, sources
+from tdepth_jax.errors import UserError
+from tdepth_jax.metrics import depth as metrics
+from tdepth_jax.systems.base import System
+from tdepth_jax.training import evaluator, loop, partition, setup, start
+from tdepth_jax.training import mesh as meshes
+from tdepth_jax.training.checkpoint import Checkpoints
+
+
+def train(config: ConfigDict, workdir: pathlib.Path, *, accept_config_change: bool = False) -> loop.Outcome:
+    """Trains `config` in `workdir`, from where the run stands; with nothing left to do, does nothing.
+
+    Raises:
+      UserError: a config that cannot run, data that does not fit it, a run directory of another config.
+    """
+    setup.enable_compilation_cache()
+    meshes.join_processes()
+    system = systems.make(config)
+    mesh = meshes.make_mesh(configs.section(config, "mesh"))
+    _check_batch(config, mesh)
+    source = sources.open_split(config.data.dataset, config.data.split, skip_corrupt=config.data.skip_corrupt)
+    keys = _keys(system, source, config)
+    evaluate = _evaluation(system, config)
+
+    for change in setup.claim_workdir(workdir, config, accept_changes=accept_config_change):
+        print(f"config changed: {change}")
+    with Checkpoints(workdir, keep=config.train.keep) as checkpoints:
+        position = functools.partial(_position, config, source.fingerprint)
+        done = checkpoints.latest()
+        if done is None:
+            state, frozen = start.fresh(system, mesh, config)
+            checkpoints.save_frozen(frozen)
+        else:
+            state, frozen, saved = start.resume(system, mesh, config, checkpoints, done)
+            _same_data(saved, position(done), workdir)
+            print(f"resuming {workdir} at step {done}")
+        if jax.process_index() == 0:
+            print(partition.summary(state.trainable, frozen))
+        with pipeline.train_iterator(
+            source,
+            keys=keys,
+            offsets=system.offsets,
+            image_size=config.data.image_size,
+            batch_size=config.train.batch_size,
+            seed=config.train.seed,
+            step=done or 0,
+            augment=pipeline.Augment(flip=config.data.flip, scale_crop=config.data.scale_crop),
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+            workers=config.data.workers,
+            threads=config.data.threads,
+        ) as batches:
+            return loop.train(
+                system,
+                state,
+                frozen,
+                batches,
+                config=config,
+                mesh=mesh,
+                workdir=workdir,
+                checkpoints=checkpoints,
+                data_position=position,
+                evaluate=evaluate,
+            )
+
+
+def _check_batch(config: ConfigDict, mesh: jax.sharding.Mesh) -> None:
+    batch, pieces = config.train.batch_size, config.train.accumulate
+    if batch % (pieces * mesh.size):
+        raise UserError(
+            f"train.batch_size={batch} must be a multiple of {mesh.size} device(s) x train.accumulate={pieces}"
+        )
+
+
+def _keys(system: System, source: Any, config: ConfigDict) -> frozenset[str]:
+    missing = system.needs - source.features
+    if missing:
+        raise UserError(
+            f"{config.system.name} needs {', '.join(sorted(missing))}, which {config.data.dataset} "
+            f"({config.data.split}) does not have; it has {', '.join(sorted(source.features))}"
+        )
+    return system.needs | (system.wants & source.features)
+
+
+def _evaluation(system: System, config: ConfigDict) -> loop.Evaluate:
+    """variables -> {"median/abs_rel": …}; opens its split now, so that a mistake shows before the training."""
+    dataset = config.eval.dataset or config.data.dataset
+    source = sources.open_split(dataset, config.eval.split)
+    if evaluator.TRUTH not in source.features:
+        return lambda variables: {}
+    protocols = []
+    for name in config.eval.protocols:
+        if name not in metrics.ALIGNMENTS:
+            raise UserError(f"eval.protocols: there is no {name!r}; {nearest(name, metrics.ALIGNMENTS)}")
+        protocols.append(
+            metrics.Protocol(alignment=name, min_depth=config.eval.min_depth, max_depth=config.eval.max_depth)
+        )
+    predict = jax.jit(system.predict)
+
+    def evaluate(variables: dict[str, Any]) -> Mapping[str, float]:
+        result = evaluator.evaluate(
+            functools.partial(predict, variables),
+            source,
+            image_size=config.data.image_size,
+            batch_size=config.eval.batch_size,
+            protocols=protocols,
+            stride=config.eval.stride,
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+            samples=0,
+        )
+        return evaluator.headline(result)
+
+    return evaluate
+
+
+def _position(config: ConfigDict, fingerprint: str, step: int) -> dict[str, Any]:
+    """Where the run is in its data. The order of batches derives from (seed, step), so this is all of it."""
+    said = {k: v for k, v in config.data.to_dict().items() if k not in ("workers", "threads", "dataset")}
+    said |= {"batch_size": config.train.batch_size, "source": fingerprint}
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=list).encode()).hexdigest()[:16]
+    return {"step": step, "seed": config.train.seed, "fingerprint": digest}
+
+
+def _same_data(saved: Mapping[str, Any], now: Mapping[str, Any], workdir: pathlib.Path) -> None:
+    if {**saved} != {**now}:
+        raise UserError(
+            f"{workdir} was trained on other data, or with another seed, crop or batch size, so its batches cannot be "
+            "continued; restore the data set, or begin a new --workdir with --init_from"
+        )

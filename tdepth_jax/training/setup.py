@@ -1,0 +1,73 @@
+"""The process around a run: compilation cache, run directory, and what may change between two starts of a run."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import jax
+from ml_collections import ConfigDict
+
+from tdepth_jax import config as configs
+from tdepth_jax import systems
+from tdepth_jax.errors import UserError
+
+# Keys that cannot change what is learnt, only where and how fast it runs or what is written down.
+FREE_KEYS = (
+    "mesh.",
+    "eval.",
+    "data.workers",
+    "data.threads",
+    "train.log_every",
+    "train.save_every",
+    "train.keep",
+)
+FREE_KEYS += ("train.panels_every",)
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs between runs, in a folder only this user can write: its entries are executed.
+
+    TDEPTH_COMPILATION_CACHE names another folder, or is "off".
+    """
+    choice = os.environ.get("TDEPTH_COMPILATION_CACHE", "")
+    if choice == "off":
+        return
+    base = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+    folder = pathlib.Path(choice) if choice else base / "tdepth_jax" / "xla"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o022:
+        raise UserError(
+            f"{folder} can be written by others, and compiled programs in it would be run: chmod 700 it, "
+            "or name another folder in TDEPTH_COMPILATION_CACHE (or 'off')"
+        )
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+def claim_workdir(workdir: pathlib.Path, config: ConfigDict, *, accept_changes: bool) -> list[str]:
+    """Makes `workdir` this config's run directory, or checks that it already is; returns what changed.
+
+    Raises:
+      UserError: the run was begun with another config and `accept_changes` is False.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is a file; name a folder")
+    kept = workdir / "config.json"
+    if kept.exists():
+        changes = configs.difference(configs.from_json(kept, systems.schema), config)
+        grave = [line for line in changes if not line.startswith(FREE_KEYS)]
+        if grave and not accept_changes:
+            raise UserError(
+                f"{workdir} was begun with another config ({'; '.join(grave)}): give a new --workdir, "
+                "or --accept_config_change to go on with the new one"
+            )
+    elif (workdir / "checkpoints").exists() and any((workdir / "checkpoints").iterdir()):
+        raise UserError(f"{workdir} has checkpoints but no config.json; name another --workdir")
+    else:
+        changes = []
+    workdir.mkdir(parents=True, exist_ok=True)
+    temporary = workdir / f".config.{jax.process_index()}.tmp"
+    temporary.write_text(configs.to_json(config))
+    os.replace(temporary, kept)
+    return changes

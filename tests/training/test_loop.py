@@ -1,0 +1,141 @@
+"""The loop with a toy system: what is written, what a resumed run continues, and how it stops."""
+
+import itertools
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+import toys
+
+from tdepth_jax import config as configs
+from tdepth_jax.errors import UserError
+from tdepth_jax.training import loop, mesh, start
+from tdepth_jax.training.checkpoint import Checkpoints
+
+
+def run(workdir, batches=None, *, config=None, system=None, evaluate=lambda variables: {}):
+    """Trains the toy in `workdir`, resuming as the train door does."""
+    workdir.mkdir(exist_ok=True)
+    config, system = config or toys.config(), system or toys.make()
+    devices = mesh.make_mesh(configs.Mesh())
+    with Checkpoints(workdir, keep=config.train.keep) as checkpoints:
+        done = checkpoints.latest()
+        if done is None:
+            state, frozen = start.fresh(system, devices, config)
+            checkpoints.save_frozen(frozen)
+        else:
+            state, frozen, data = start.resume(system, devices, config, checkpoints, done)
+            assert data["step"] == done
+        return loop.train(
+            system, state, frozen, batches or toys.batches(done or 0),
+            config=config, mesh=devices, workdir=workdir, checkpoints=checkpoints,
+            data_position=lambda step: {"step": step}, evaluate=evaluate,
+        )  # fmt: skip
+
+
+def losses(workdir):
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row["loss"]) for row in rows if "loss" in row]
+
+
+def test_every_step_is_logged_once_and_the_score_comes_last(tmp_path):
+    outcome = run(tmp_path, evaluate=lambda variables: {"score": 0.5})
+    assert outcome.step == 12
+    assert not outcome.stopped
+    assert [step for step, _ in losses(tmp_path)] == list(range(1, 13))
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last == {"step": 12, "eval/score": 0.5}
+    assert any((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_run_that_dies_between_saves_ends_as_if_it_had_not(tmp_path):
+    whole = run(tmp_path / "whole")
+    dying = itertools.islice(toys.batches(), 8)  # runs dry after step 8; the last save was at 5
+    with pytest.raises(StopIteration):
+        run(tmp_path / "broken", dying)
+    outcome = run(tmp_path / "broken")
+    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
+    for name, value in whole.state.trainable.items():
+        np.testing.assert_array_equal(value, outcome.state.trainable[name])
+
+
+def test_half_a_line_left_by_a_kill_is_dropped(tmp_path):
+    run(tmp_path / "whole")
+    with pytest.raises(StopIteration):
+        run(tmp_path / "broken", itertools.islice(toys.batches(), 7))
+    with (tmp_path / "broken" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "lo')
+    run(tmp_path / "broken")
+    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path):
+    run(tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_text()
+    assert run(tmp_path, iter([])).step == 12
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+def test_sigterm_saves_the_step_under_way_and_the_run_goes_on_from_it(tmp_path):
+    def until_told():
+        for step, batch in enumerate(toys.batches()):
+            if step == 7:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    outcome = run(tmp_path / "told", until_told())
+    assert outcome.stopped
+    assert outcome.step == 8
+    run(tmp_path / "told")
+    run(tmp_path / "whole")
+    assert losses(tmp_path / "told") == losses(tmp_path / "whole")
+
+
+def test_endless_nan_stops_the_run_and_keeps_the_batch(tmp_path):
+    def poisoned():
+        for step, batch in enumerate(toys.batches()):
+            if step >= 4:
+                batch["x"][0, 0] = np.nan
+            yield batch
+
+    with pytest.raises(UserError, match=r"3 steps in a row.*step 7.*bad_batch_7\.npz.*learning_rate"):
+        run(tmp_path, poisoned())
+    with np.load(tmp_path / "bad_batch_7.npz") as kept:
+        assert np.isnan(kept["x"]).any()
+
+
+def test_the_frozen_weights_are_written_once_and_the_trained_ones_alone_after(tmp_path):
+    run(tmp_path)
+    frozen = (tmp_path / "frozen").stat().st_mtime_ns
+    manifest = list((tmp_path / "checkpoints" / "12").rglob("_METADATA"))
+    text = " ".join(p.read_text() for p in manifest)
+    assert "net/head/kernel" in text
+    assert "net/backbone" not in text
+    run(tmp_path, config=toys.config(steps=14))
+    assert (tmp_path / "frozen").stat().st_mtime_ns == frozen
+
+
+def test_frozen_weights_are_bit_identical_after_training(tmp_path):
+    system = toys.make()
+    before = system.init(jax.random.key(0))["params"]["net"]["backbone"]["kernel"]
+    run(tmp_path, system=system)
+    devices = mesh.make_mesh(configs.Mesh())
+    with Checkpoints(tmp_path) as checkpoints:
+        _, frozen, _ = start.resume(system, devices, toys.config(), checkpoints, 12)
+    np.testing.assert_array_equal(frozen["net/backbone/kernel"], before)
+
+
+def test_another_model_is_refused_by_name_shape_and_count(tmp_path):
+    run(tmp_path)
+    with pytest.raises(UserError, match=r"does not fit this config.*opt/critic.*is missing"):
+        run(tmp_path, system=toys.make(adversarial=True), config=toys.config(steps=14))
+
+
+def test_a_half_written_checkpoint_is_not_picked_up(tmp_path):
+    run(tmp_path)
+    (tmp_path / "checkpoints" / "99.orbax-checkpoint-tmp-1").mkdir()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.latest() == 12
