@@ -175,19 +175,31 @@ def align(
     Predictions that are not finite take no part in the alignment and come out as `min_depth`, about 100 %
     wrong whatever the truth is: a failure is never flattered, nor does it spoil its neighbours.
     """
-    ok = np.isfinite(predicted)
+    return _apply(predicted, *_fit(predicted, truth, protocol), protocol)
+
+
+def align_map(
+    predicted: Float[np.ndarray, "h w"],
+    truth: Float[np.ndarray, "H W"],
+    protocol: Protocol,
+    valid: Bool[np.ndarray, "H W"] | None = None,
+) -> Float[np.ndarray, "H W"]:
+    """The whole prediction at the truth's size, aligned on the scored pixels: what a picture should show."""
+    use = scored(truth, valid, protocol)
+    full = resize_depth(predicted, (truth.shape[0], truth.shape[1]), protocol.resize)
+    return _apply(full, *_fit(full[use], truth[use], protocol), protocol).astype(np.float32)
+
+
+def _apply(p: np.ndarray, scale: float, shift: float, protocol: Protocol) -> np.ndarray:
     low, high = protocol.min_depth, protocol.max_depth
-    p = np.where(ok, predicted, low).astype(np.float64)
-    g = truth.astype(np.float64)
+    ok = np.isfinite(p)
+    p = np.where(ok, p, low).astype(np.float64)
     if protocol.clamp == "before_alignment":
         p = np.clip(p, low, high)
-    if ok.any():
-        scale, shift = _fit(p[ok], g[ok], protocol)
-        if protocol.alignment == "lstsq" and protocol.lstsq_domain == "inverse_depth":
-            inverse = scale / np.maximum(p, _TINY) + shift
-            p = 1.0 / np.maximum(inverse, 1.0 / high)
-        else:
-            p = scale * p + shift
+    if protocol.alignment == "lstsq" and protocol.lstsq_domain == "inverse_depth":
+        p = 1.0 / np.maximum(scale / np.maximum(p, _TINY) + shift, 1.0 / high)
+    else:
+        p = scale * p + shift
     if protocol.clamp == "after_alignment":
         p = np.clip(p, low, high)
     # Metrics take logarithms: even when clamped first, a depth is positive.
@@ -196,8 +208,12 @@ def align(
 
 def _fit(p: np.ndarray, g: np.ndarray, protocol: Protocol) -> tuple[float, float]:
     """Scale and shift of the protocol for one image; (1, 0) where there is nothing to align."""
-    if protocol.alignment == "none":
+    ok = np.isfinite(p)
+    if protocol.alignment == "none" or not ok.any():
         return 1.0, 0.0
+    p, g = p[ok].astype(np.float64), g[ok].astype(np.float64)
+    if protocol.clamp == "before_alignment":
+        p = np.clip(p, protocol.min_depth, protocol.max_depth)
     if protocol.alignment == "median":
         middle = np.median(p)
         return (float(np.median(g) / middle), 0.0) if middle > 0 else (1.0, 0.0)

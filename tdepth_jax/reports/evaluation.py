@@ -1,0 +1,295 @@
+"""One evaluation of one run, from its checkpoint to its tables and its page."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import hashlib
+import itertools
+import json
+import math
+import pathlib
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+import tdepth_jax
+from tdepth_jax.data import pipeline, sources
+from tdepth_jax.errors import UserError
+from tdepth_jax.metrics import baselines as still
+from tdepth_jax.metrics.depth import AVERAGINGS, Protocol, protocols
+from tdepth_jax.reports import frames, html
+from tdepth_jax.systems.base import System
+from tdepth_jax.training import evaluator
+from tdepth_jax.training.restore import Run, load_run
+
+PROCEDURAL = (
+    "ThermalWorld is a procedural test bed: figures on it compare methods and catch mistakes; "
+    "they are no evidence about the real world."
+)
+RELATIVE = (
+    "This run's depth is relative: its scale is unknown, so its figures without alignment say nothing about "
+    "its quality."
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to score; None takes the run's own config.
+
+    Attributes:
+      dataset, split: prepared data set (a folder) and its split.
+      step: checkpoint, the latest by default.
+      alignments, averagings: protocols, see `metrics.depth.Protocol`.
+      lstsq_domain: where least squares fits scale and shift.
+      min_depth, max_depth: metres, the range of scored ground truth.
+      max_images: at most this many frames, evenly spaced over the split.
+      batch_size: frames per prediction.
+      baselines: also score the best constant and row-wise depth.
+      pictures: frames shown under each of worst, typical and best.
+    """
+
+    dataset: str | None = None
+    split: str | None = None
+    step: int | None = None
+    alignments: Sequence[str] = ("none", "median", "lstsq")
+    averagings: Sequence[str] = AVERAGINGS
+    lstsq_domain: str = "inverse_depth"
+    min_depth: float | None = None
+    max_depth: float | None = None
+    max_images: int | None = None
+    batch_size: int | None = None
+    baselines: bool = True
+    pictures: int = 4
+
+    def protocols(self, run: Run | None = None) -> tuple[Protocol, ...]:
+        """Raises UserError for names that do not exist; without a run, with the default range."""
+        low, high = (run.config.eval.min_depth, run.config.eval.max_depth) if run else (1e-3, 80.0)
+        return protocols(
+            self.alignments,
+            self.averagings,
+            lstsq_domain=self.lstsq_domain,
+            min_depth=low if self.min_depth is None else self.min_depth,
+            max_depth=high if self.max_depth is None else self.max_depth,
+        )
+
+
+def evaluate_run(workdir: pathlib.Path, request: Request) -> tuple[dict[str, Any], pathlib.Path]:
+    """Scores a run and writes `eval/<dataset>-<split>/{metrics.json,report.html}` in it.
+
+    Returns the result and the page's path.
+
+    Raises:
+      UserError: no such run, step, data set, split or protocol; a split without ground truth, in which case
+        the sentence gives the method's own losses on it.
+    """
+    request.protocols()  # a misspelt protocol should not wait for a checkpoint
+    run = load_run(workdir, step=request.step)
+    dataset = request.dataset or run.config.eval.dataset or run.config.data.dataset
+    split = request.split or run.config.eval.split
+    source = sources.open_split(dataset, split)
+    if evaluator.TRUTH not in source.features:
+        raise UserError(_without_truth(run, source, dataset, split, request))
+    asked = request.protocols(run)
+    predict = functools.partial(jax.jit(run.system.predict), run.variables)
+    image_size = tuple(run.config.data.image_size)
+    batch_size = request.batch_size or run.config.eval.batch_size
+    fitted = _baselines(run, asked) if request.baselines else None
+    result = evaluator.evaluate(
+        predict,
+        source,
+        image_size=image_size,
+        batch_size=batch_size,
+        protocols=asked,
+        baselines=fitted,
+        stride=_stride(len(source), request.max_images, run.config.eval.stride),
+        progress=_bar,
+    )
+    result |= _about(run, workdir, source, dataset, split, result["images_per_sec"])
+    if request.baselines and not fitted:
+        result["notes"].append(
+            "No baselines: the run's training split has no ground-truth depth to fit them on."
+        )
+    lead = next(p for p in asked if p.name == html.leading(result)["name"])
+    gallery = _gallery(result, predict, source, image_size, batch_size, lead, request.pictures)
+    page = html.report(workdir, result, gallery=gallery, history=_history(workdir))
+    return result, pathlib.Path(page)
+
+
+def _stride(count: int, most: int | None, default: int) -> int:
+    if most is None:
+        return default
+    return max(1, math.ceil(count / most))
+
+
+def _baselines(run: Run, asked: Sequence[Protocol]) -> evaluator.Baselines | None:
+    """Fitted on what the run was trained on; None where that has no depth."""
+    source = sources.open_split(run.config.data.dataset, run.config.data.split)
+    if evaluator.TRUTH not in source.features:
+        return None
+
+    keys = frozenset({evaluator.TRUTH, evaluator.VALID}) & source.features
+
+    def read(i: int) -> still.Truth:
+        frame = source.read(i, keys=keys)
+        valid = frame.get(evaluator.VALID)
+        truth = np.squeeze(frame[evaluator.TRUTH])
+        return truth, None if valid is None or valid.size != truth.size else valid.reshape(truth.shape) > 0
+
+    return still.fit(read, len(source), asked)
+
+
+def _gallery(
+    result: Mapping[str, Any],
+    predict: evaluator.Predict,
+    source: Any,
+    image_size: tuple[int, int],
+    batch_size: int,
+    protocol: Protocol,
+    each: int,
+) -> frames.Gallery | None:
+    """Worst, typical and best frames, predicted once more."""
+    if each < 1:
+        return None
+    picked = frames.pick(result["frames"], protocol.alignment, each=each)
+    rows = [row for group in picked.values() for row in group]
+    shown = evaluator.revisit(
+        predict, source, [r["example"] for r in rows], image_size=image_size, batch_size=batch_size
+    )
+    looks = {
+        row["example"]: frames.look(row, f.thermal, f.predicted, f.truth, protocol, f.valid)
+        for row, f in zip(rows, shown, strict=True)
+    }
+    return frames.gallery({t: [looks[r["example"]] for r in some] for t, some in picked.items()}, protocol)
+
+
+def _without_truth(run: Run, source: Any, dataset: str, split: str, request: Request) -> str:
+    """The sentence for a split without depth: what can be said instead, if anything."""
+    start = f"{dataset} ({split}) has no ground-truth depth, so there is nothing to score predictions against"
+    missing = run.system.needs - source.features
+    if missing:
+        return f"{start}, and {run.config.system.name}'s own losses need {', '.join(sorted(missing))}"
+    scores = _own_losses(run, source, request)
+    if not scores:
+        return f"{start}, and no sequence is long enough for {run.config.system.name}'s own losses"
+    terms = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    return f"{start}; {run.config.system.name}'s own losses on it at step {run.step} are {terms} (lower is better)"
+
+
+def _own_losses(run: Run, source: Any, request: Request) -> dict[str, float]:
+    """The loss terms of the run's first update over snippets of the split, without augmentation."""
+    offsets, size = run.system.offsets, request.batch_size or run.config.eval.batch_size
+    count = len(sources.snippet_centres(source.table, offsets))
+    size = min(size, count)
+    if not count:
+        return {}
+    images = min(count, request.max_images or count)
+    with pipeline.train_iterator(
+        source,
+        keys=run.system.needs | (run.system.wants & source.features),
+        offsets=offsets,
+        image_size=tuple(run.config.data.image_size),
+        batch_size=size,
+        seed=0,
+        augment=pipeline.Augment(flip=False, scale_crop=1.0),
+    ) as batches:
+        some = itertools.islice(batches, math.ceil(images / size))
+        return evaluator.self_scores(_loss(run.system, run.variables), some)
+
+
+def _loss(system: System, variables: Mapping[str, Any]) -> Callable[[Any], Mapping[str, tuple]]:
+    params = variables["params"]
+    mutable = {name: tree for name, tree in variables.items() if name != "params"}
+
+    @jax.jit
+    def terms(params: Any, mutable: Any, batch: Any) -> Any:
+        targets = system.teacher({"params": params, **mutable}, batch) if system.teacher else None
+        return system.updates[0].loss(params, mutable, batch, targets, jax.random.key(0))[0]
+
+    return functools.partial(terms, params, mutable)
+
+
+def _about(
+    run: Run, workdir: pathlib.Path, source: Any, dataset: str, split: str, rate: float | None
+) -> dict[str, Any]:
+    """What a reader needs to know, and to repeat it."""
+    name = pathlib.PurePosixPath(str(dataset).rstrip("/")).name
+    procedural = bool(source.metadata.get("procedural")) or name.startswith("world")
+    devices = jax.devices()
+    config = json.dumps(run.config.to_dict(), sort_keys=True, default=str)
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    facts = [
+        ("run", f"{workdir}, step {run.step}, method {run.config.system.name}"),
+        ("command", _command()),
+        ("data", f"{dataset}, split {split}, fingerprint {source.fingerprint}"),
+        ("network input", "{} x {} pixels (height x width)".format(*run.config.data.image_size)),
+        ("config", "sha256 " + hashlib.sha256(config.encode()).hexdigest()[:16]),
+        ("code", _code()),
+        ("device", f"{len(devices)} x {devices[0].device_kind} ({platform.node()})"),
+        ("prediction", "–" if rate is None else f"{rate:.1f} images/s"),
+        ("date", now),
+    ]
+    return {
+        "model": f"{pathlib.Path(workdir).name} at step {run.step} ({run.config.system.name})",
+        "dataset": name,
+        "split": split,
+        "step": run.step,
+        "notice": PROCEDURAL if procedural else "",
+        "notes": [] if run.system.scale == "metric" else [RELATIVE],
+        "about": [list(fact) for fact in facts],
+    }
+
+
+def _command() -> str:
+    program = pathlib.Path(sys.argv[0])
+    if program.parent.name == "tdepth_jax":
+        return shlex.join(["python", "-m", f"tdepth_jax.{program.stem}", *sys.argv[1:]])
+    return shlex.join([program.name, *sys.argv[1:]])
+
+
+def _code() -> str:
+    """The package's version, and the commit where it runs from a checkout of this project."""
+    root = pathlib.Path(tdepth_jax.__file__).resolve().parent.parent
+    known = f"tdepth_jax {tdepth_jax.__version__}, jax {jax.__version__}"
+    if not (root / ".git").exists():
+        return known
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return known
+    return f"{known}, commit {done.stdout.strip()}"
+
+
+def _history(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """The run's log; half a line, left by a run that is being written or was killed, is left out."""
+    path = pathlib.Path(workdir) / "metrics.jsonl"
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else ():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict) and "step" in line:
+            lines.append(line)
+    return lines
+
+
+def _bar(batches: Iterable, total: int) -> Iterable:
+    quiet = not sys.stderr.isatty() or jax.process_index() != 0
+    return tqdm(
+        batches, total=total, unit="batch", desc="evaluating", disable=quiet, dynamic_ncols=True, leave=False
+    )

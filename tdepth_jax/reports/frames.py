@@ -1,0 +1,152 @@
+"""The frames an evaluation shows: which ones, and how they look side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from tdepth_jax.metrics import depth as metrics
+from tdepth_jax.metrics.depth import Protocol
+from tdepth_jax.reports import pictures
+
+ERROR_TOP = 0.5  # relative error at the end of the error map's colours
+_WIDTH = 480  # pixels; a panel is never wider
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """One frame as it was scored. Depths are metres at the ground truth's size, 0 = none.
+
+    Attributes:
+      row: the frame's row of the result ("sequence", "index", "condition", scores by alignment).
+      thermal: raw counts as the network got them.
+      predicted: the prediction, aligned.
+      truth: ground truth; unscored pixels are 0.
+    """
+
+    row: Mapping[str, Any]
+    thermal: np.ndarray
+    predicted: Float[np.ndarray, "h w"]
+    truth: Float[np.ndarray, "h w"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    caption: str
+    panels: Mapping[str, UInt8[np.ndarray, "h w 3"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """Frames under headings, and the colour bars that explain them: (title, low end, high end, picture)."""
+
+    groups: Mapping[str, Sequence[Picture]]
+    legend: Sequence[tuple[str, str, str, UInt8[np.ndarray, "h w 3"]]]
+
+
+def pick(
+    rows: Sequence[Mapping[str, Any]], alignment: str, *, each: int = 4
+) -> dict[str, list[Mapping[str, Any]]]:
+    """The worst, the most typical (around the median error) and the best frames by Abs Rel.
+
+    Frames of one sequence closer than 10 apart look alike, so of such neighbours only one is taken.
+    """
+    order = sorted(rows, key=lambda row: -row[alignment]["abs_rel"])
+    middle = order[len(order) // 2][alignment]["abs_rel"]
+    typical = sorted(rows, key=lambda row: abs(row[alignment]["abs_rel"] - middle))
+    taken: list[Mapping[str, Any]] = []
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for title, candidates in (("Worst", order), ("Typical", typical), ("Best", order[::-1])):
+        groups[title] = []
+        for row in candidates:
+            if len(groups[title]) == each:
+                break
+            near = (t for t in taken if t["sequence"] == row["sequence"])
+            if all(abs(t["index"] - row["index"]) >= 10 for t in near):
+                groups[title].append(row)
+                taken.append(row)
+    return groups
+
+
+def gallery(groups: Mapping[str, Sequence[Look]], protocol: Protocol) -> Gallery:
+    """Pictures with one range of depth colours for all, so that colours compare across frames."""
+    known = [look.truth[look.truth > 0] for looks in groups.values() for look in looks]
+    known = [k for k in known if k.size]
+    near, far = np.percentile(np.concatenate(known), [1, 99]) if known else (1.0, protocol.max_depth)
+    far = max(far, near * 1.01)
+    shown = {
+        title: [_picture(look, near, far, protocol) for look in looks] for title, looks in groups.items()
+    }
+    ramp = np.geomspace(near, far, 256, dtype=np.float32)[None]
+    errors = np.linspace(0, ERROR_TOP, 256, dtype=np.float32)[None]
+    legend = [
+        ("depth", f"{near:.1f} m", f"{far:.0f} m", _bar(_depth_colours(ramp, near, far))),
+        ("relative error", "0", f"≥ {ERROR_TOP:g}", _bar(_error_colours(errors))),
+    ]
+    return Gallery(shown, legend)
+
+
+def _picture(look: Look, near: float, far: float, protocol: Protocol) -> Picture:
+    row, scores = look.row, look.row[protocol.alignment]
+    known = look.truth > 0
+    error = np.abs(look.predicted - look.truth) / np.maximum(look.truth, 1e-6)
+    condition = f", {row['condition']}" if row["condition"] else ""
+    caption = (
+        f"{row['sequence']}, frame {row['index']}{condition}: Abs Rel {scores['abs_rel']:.3f}, "
+        f"RMSE {scores['rmse']:.2f} m"
+    )
+    panels = {
+        "thermal": pictures.stretch(look.thermal.squeeze()),
+        "predicted depth": _depth_colours(look.predicted, near, far),
+        "ground truth": _dark(_depth_colours(look.truth, near, far), known),
+        "relative error": _dark(_error_colours(error), known),
+    }
+    return Picture(caption, {name: _fit(image) for name, image in panels.items()})
+
+
+def _depth_colours(depth: Float[np.ndarray, "h w"], near: float, far: float) -> UInt8[np.ndarray, "h w 3"]:
+    """Near bright, far dark; equal ratios of depth are equal steps of colour."""
+    level = np.log(far / np.clip(depth, near, far)) / np.log(far / near)
+    return _colours(level, cv2.COLORMAP_MAGMA)
+
+
+def _error_colours(error: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    return _colours(np.clip(error / ERROR_TOP, 0, 1), cv2.COLORMAP_VIRIDIS)
+
+
+def _colours(level: Float[np.ndarray, "h w"], colour_map: int) -> UInt8[np.ndarray, "h w 3"]:
+    return cv2.applyColorMap(np.round(level * 255).astype(np.uint8), colour_map)[..., ::-1]
+
+
+def _dark(image: UInt8[np.ndarray, "h w 3"], known: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+    return np.where(known[..., None], image, np.uint8(48))
+
+
+def _bar(image: UInt8[np.ndarray, "1 w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    return np.repeat(image, 12, axis=0)
+
+
+def _fit(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    h, w = image.shape[:2]
+    if w <= _WIDTH:
+        return image
+    return cv2.resize(image, (_WIDTH, round(h * _WIDTH / w)), interpolation=cv2.INTER_AREA)
+
+
+def look(
+    row: Mapping[str, Any],
+    thermal: np.ndarray,
+    predicted: Float[np.ndarray, "h w"],
+    truth: Float[np.ndarray, "H W"],
+    protocol: Protocol,
+    valid: np.ndarray | None = None,
+) -> Look:
+    """A frame as `protocol` scored it."""
+    use = metrics.scored(truth, valid, protocol)
+    known = np.where(use, truth, 0).astype(np.float32)
+    return Look(row, thermal, metrics.align_map(predicted, truth, protocol, valid), known)

@@ -1,0 +1,193 @@
+"""An evaluation as one HTML file that needs nothing else: no network, no script, pictures inside."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from etils import epath
+from jaxtyping import UInt8
+
+from tdepth_jax.reports import charts, frames, tables
+
+WORST_ROWS = 20
+_FIRST_CURVES = ("loss", "images_per_sec", "mfu")
+_MOST_CURVES = 9
+
+
+def report(
+    workdir: str | os.PathLike,
+    result: Mapping[str, Any],
+    *,
+    gallery: frames.Gallery | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
+) -> epath.Path:
+    """Writes `eval/<dataset>-<split>/{metrics.json,report.html}` under a run; returns the page's path.
+
+    Each file appears whole or not at all.
+
+    Args:
+      workdir: the run's directory, local or gs://.
+      result: what the evaluator returned, with "model", "dataset", "split", "notice" and "about" added.
+      gallery: the frames to show.
+      history: the run's metrics.jsonl, one mapping per line.
+    """
+    name = f"{result['dataset']}-{result['split']}".replace("/", "_")
+    folder = epath.Path(workdir) / "eval" / name
+    page = render(result, gallery=gallery, history=history)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(
+        folder / "metrics.json", json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    )
+    write_whole(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def write_whole(path: epath.Path, text: str) -> None:
+    """Writes beside the target, then renames: no reader ever sees half a file."""
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def render(
+    result: Mapping[str, Any],
+    *,
+    gallery: frames.Gallery | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The page as text."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tdepth_jax.reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters["capitalise"] = lambda text: text[:1].upper() + text[1:]
+    lead = leading(result)
+    return environment.get_template("report.html.j2").render(
+        result=result,
+        lead=_headline(lead),
+        shown=tables.SHOWN,
+        titles=tables.TITLES,
+        number=tables.number,
+        count=tables.count,
+        interval=tables.interval,
+        ordinal=tables.ordinal,
+        histograms=_histograms(result, lead["alignment"]),
+        pictures=_pictures(gallery),
+        legend=[_legend(*bar) for bar in gallery.legend] if gallery else [],
+        worst=_worst(result, lead["alignment"]),
+        curves=_curves(history),
+    )
+
+
+def leading(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The protocol a page leads with: median scaling per image where it was asked for, else the first."""
+    by_name = {p["name"]: p for p in result["protocols"]}
+    return by_name.get("median/per_image", result["protocols"][0])
+
+
+def _headline(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    group = protocol["groups"][0]
+    value, spread = group["metrics"]["abs_rel"], group["interval"].get("abs_rel")
+    rows = [("this run", value, tuple(spread) if spread else None)]
+    rows += [
+        (f"best {b['name']} depth", b["groups"][0]["metrics"]["abs_rel"], None) for b in protocol["baselines"]
+    ]
+    return {
+        "protocol": protocol["name"],
+        "full": protocol,
+        "value": value,
+        "interval": tables.interval(group, "abs_rel"),
+        "bars": Markup(charts.bars(rows)),
+        "verdict": _verdict(value, rows[1:]),
+    }
+
+
+def _verdict(value: float, baselines: Sequence[tuple[str, float, Any]]) -> str:
+    if not baselines or not value:
+        return ""
+    name, best, _ = min(baselines, key=lambda row: row[1])
+    if value >= best:
+        return f"This run does not beat the {name} ({best:.3f}), which sees no image."
+    return f"That is {100 * value / best:.0f} % of the error of the {name} ({best:.3f}), which sees no image."
+
+
+def _histograms(result: Mapping[str, Any], alignment: str) -> list[dict[str, Any]]:
+    from markupsafe import Markup
+
+    groups: dict[str, list[float]] = {"all": []}
+    for row in result["frames"]:
+        groups["all"].append(row[alignment]["abs_rel"])
+        groups.setdefault(row["condition"] or "unknown", []).append(row[alignment]["abs_rel"])
+    if len(groups) == 2:
+        groups = {"all": groups["all"]}
+    found = []
+    for name, values in groups.items():
+        marks = {f"{label} {v:.3f}": v for label, v in _quantiles(values)}
+        svg = Markup(charts.histogram(values, "Abs Rel", marks))
+        found.append({"title": f"{name}: {len(values)} frames", "svg": svg})
+    return found
+
+
+def _quantiles(values: Sequence[float]) -> list[tuple[str, float]]:
+    return [("median", float(np.median(values))), ("90 %", float(np.percentile(values, 90)))]
+
+
+def _worst(result: Mapping[str, Any], alignment: str) -> list[dict[str, Any]]:
+    rows = sorted(result["frames"], key=lambda row: -row[alignment]["abs_rel"])[:WORST_ROWS]
+    return [row | {"scores": row[alignment]} for row in rows]
+
+
+def _curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+
+    series: dict[str, list[tuple[float, float]]] = {}
+    for line in history:
+        for key, value in line.items():
+            if key != "step" and isinstance(value, int | float):
+                series.setdefault(key, []).append((line["step"], value))
+    series = {k: v for k, v in series.items() if len(v) > 1 and len({y for _, y in v}) > 1}
+    order = sorted(series, key=lambda k: _FIRST_CURVES.index(k) if k in _FIRST_CURVES else len(_FIRST_CURVES))
+    return [_curve(name, *zip(*series[name], strict=True)) for name in order[:_MOST_CURVES]]
+
+
+def _curve(name: str, steps: Sequence[float], values: Sequence[float]) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    return {"title": f"{name} (last {values[-1]:.4g})", "svg": Markup(charts.curve(steps, values, name))}
+
+
+def _pictures(gallery: frames.Gallery | None) -> list[tuple[str, list[dict[str, Any]]]]:
+    groups = gallery.groups.items() if gallery else ()
+    return [(title, [_embed(picture) for picture in some]) for title, some in groups if some]
+
+
+def _embed(picture: frames.Picture) -> dict[str, Any]:
+    panels = [{"name": name, "src": data_uri(image)} for name, image in picture.panels.items()]
+    return {"caption": picture.caption, "panels": panels}
+
+
+def _legend(title: str, low: str, high: str, image: UInt8[np.ndarray, "h w 3"]) -> dict[str, str]:
+    return {"title": title, "low": low, "high": high, "src": data_uri(image)}
+
+
+def data_uri(image: UInt8[np.ndarray, "h w 3"]) -> str:
+    """An RGB picture as a data: address; JPEG, for photographs and depth maps a quarter of a PNG's size."""
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    done, coded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    if not done:
+        raise ValueError(f"cannot encode a picture of shape {image.shape} and type {image.dtype}")
+    return "data:image/jpeg;base64," + base64.b64encode(coded.tobytes()).decode("ascii")

@@ -1,0 +1,101 @@
+"""Results as plain text: aligned columns that survive a terminal, a log file and a mail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+SHOWN = ("abs_rel", "sq_rel", "rmse", "rmse_log", "mae", "silog", "d1", "d2", "d3")
+TITLES = {
+    "abs_rel": "Abs Rel",
+    "sq_rel": "Sq Rel",
+    "rmse": "RMSE",
+    "rmse_log": "RMSE log",
+    "mae": "MAE",
+    "silog": "SILog",
+    "d1": "δ<1.25",
+    "d2": "δ<1.25²",
+    "d3": "δ<1.25³",
+}
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def count(value: int) -> str:
+    """1234567 -> '1.2 M'; up to four digits in full."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= max(unit, 1e4):
+            return f"{value / unit:.1f} {name}"
+    return str(value)
+
+
+def interval(group: dict[str, Any], metric: str) -> str:
+    """'0.101–0.108', or nothing where there were too few images to tell."""
+    found = group["interval"].get(metric)
+    return f"{number(found[0])}–{number(found[1])}" if found else ""
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell: the first to the left, the others to the right."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    texts = []
+    for line in lines:
+        cells = [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
+        texts.append("  ".join(cells).rstrip())
+    texts.insert(1, "-" * max(map(len, texts)))
+    return "\n".join(texts)
+
+
+def protocol_table(protocol: dict[str, Any]) -> str:
+    """One protocol of an evaluation's result: overall, conditions, distance bands, then the baselines."""
+    header = ["", "images", "pixels", "Abs Rel", "[95 %]", *(TITLES[m] for m in SHOWN[1:])]
+    rows = [_row(group["name"], group) for group in protocol["groups"]]
+    for baseline in protocol["baselines"]:
+        rows.append(_row(f"best {baseline['name']}", baseline["groups"][0]))
+    return f"protocol {protocol['name']}: {protocol['describe']}\n{aligned(header, rows)}"
+
+
+def _row(name: str, group: dict[str, Any]) -> list[str]:
+    values = group["metrics"]
+    return [
+        name,
+        str(group["images"]),
+        count(group["pixels"]),
+        number(values["abs_rel"]),
+        interval(group, "abs_rel"),
+        *(number(values[m]) for m in SHOWN[1:]),
+    ]
+
+
+def overview(result: dict[str, Any]) -> str:
+    """Everything that an evaluation prints: what was scored on what, then a table per protocol."""
+    scored = f"{result['images']} frames"
+    if result.get("stride", 1) > 1:
+        scored += f" (every {ordinal(result['stride'])})"
+    parts = [f"{result['model']} on {result['dataset']}, split {result['split']}: {scored}"]
+    if result.get("notice"):
+        parts.append(result["notice"])
+    parts += result["notes"]
+    if result["without_depth"]:
+        parts.append(f"{result['without_depth']} frames have no ground truth in range and are not scored.")
+    parts += failures(result)
+    return "\n\n".join(["\n".join(parts), *map(protocol_table, result["protocols"])])
+
+
+def failures(result: dict[str, Any]) -> list[str]:
+    """A line per frame whose prediction failed, and how many more there are."""
+    found = result["failures"]
+    lines = [
+        f"failure: sequence {f['sequence']}, frame {f['index']}: {f['what']} (scored as wholly wrong)"
+        for f in found["named"]
+    ]
+    more = found["count"] - len(found["named"])
+    return [*lines, f"… and {more} more frames failed"] if more else lines
+
+
+def ordinal(n: int) -> str:
+    ending = "th" if 10 <= n % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{ending}"
