@@ -139,10 +139,11 @@ def _baselines(run: Run, asked: Sequence[Protocol]) -> evaluator.Baselines | Non
     keys = frozenset({evaluator.TRUTH, evaluator.VALID}) & source.features
 
     def read(i: int) -> still.Truth:
-        frame = source.read(i, keys=keys)
-        valid = frame.get(evaluator.VALID)
-        truth = np.squeeze(frame[evaluator.TRUTH])
-        return truth, None if valid is None or valid.size != truth.size else valid.reshape(truth.shape) > 0
+        frame = source.read(i, keys)
+        truth, valid = frame.get(evaluator.TRUTH), frame.get(evaluator.VALID)
+        if truth is None:  # this frame has none
+            return np.zeros((1, 1), np.float32), None
+        return truth, None if valid is None or valid.shape != truth.shape else valid > 0
 
     return still.fit(read, len(source), asked)
 

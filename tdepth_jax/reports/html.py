@@ -40,10 +40,9 @@ def report(
     name = f"{result['dataset']}-{result['split']}".replace("/", "_")
     folder = epath.Path(workdir) / "eval" / name
     page = render(result, gallery=gallery, history=history)
+    numbers = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(
-        folder / "metrics.json", json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    )
+    write_whole(folder / "metrics.json", numbers)
     write_whole(folder / "report.html", page)
     return folder / "report.html"
 

@@ -46,7 +46,7 @@ def evaluate(
     Args:
       predict: {"thermal/image": UInt16[b h w 1], "thermal/K": Float[b 3 3]} -> {"depth": Float[b h w 1]} in
         metres; jitted by the caller. Called equally often on every host, always with full batches.
-      source: an opened split (`tdepth_jax.data.source.open_split`).
+      source: an opened split (`tdepth_jax.data.sources.open_split`).
       image_size: (height, width) the network sees; scoring happens at the ground truth's own size.
       batch_size: over all hosts.
       protocols: what to score under; protocols that differ in averaging alone cost nothing more.
@@ -80,20 +80,42 @@ def evaluate(
         stride=stride,
     )
     total = math.ceil(math.ceil(len(source) / stride) / batch_size)
+    result = score(
+        predict,
+        progress(batches, total=total),
+        frames=source.table,
+        protocols=protocols,
+        baselines=baselines,
+        edges=edges,
+        samples=samples,
+    )
+    return result | {"stride": stride}
+
+
+def score(
+    predict: Predict,
+    batches: Iterable[Mapping[str, np.ndarray]],
+    *,
+    frames: np.ndarray,
+    protocols: Sequence[Protocol],
+    baselines: Baselines | None = None,
+    edges: Sequence[float] = metrics.BAND_EDGES,
+    samples: int = 1000,
+) -> dict[str, Any]:
+    """`evaluate` of batches already made: those of `eval_batches`, with `frames` their source's table."""
     scorer = _Scorer(protocols, edges, baselines or {})
-    rows, clock = [], _Clock()
-    for batch in progress(batches, total=total):
+    rows, clock, images = [], _Clock(), 0
+    for batch in batches:
         with clock:
             predicted = _depth(predict({k: batch[k] for k in sorted(INPUTS)}))
         rows.append(scorer.rows(batch, predicted))
+        images = len(predicted)
+    if not rows:
+        raise UserError("this split has no frames: nothing can be scored")
     table = _all_hosts(np.concatenate(rows))
     table = table[table[:, scorer.MASK] > 0]
     table = table[np.argsort(table[:, scorer.EXAMPLE], kind="stable")]
-    return {
-        **scorer.result(table, source.table, samples),
-        "stride": stride,
-        "images_per_sec": clock.rate(batch_size),
-    }
+    return {**scorer.result(table, frames, samples), "images_per_sec": clock.rate(images)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,10 +173,12 @@ class _Subset:
     def __getitem__(self, i: int) -> Any:
         return self._source[self._examples[i]]
 
-    def read(self, i: int, **options: Any) -> Any:
-        return self._source.read(self._examples[i], **options)
+    def read(self, i: int, keys: Any = None) -> Any:
+        return self._source.read(self._examples[i], keys)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # not there yet: a copy is being unpickled
+            raise AttributeError(name)
         return getattr(self._source, name)
 
 
