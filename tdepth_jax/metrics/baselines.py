@@ -107,7 +107,10 @@ def _candidates(
         _count(raw, row, g)
         _count(scaled, row, g / np.median(g))
     if not rows:
-        raise UserError("the training split has no ground-truth depth in range: baselines cannot be fitted")
+        raise UserError(
+            f"the training split has no ground-truth depth between {protocol.min_depth:g} and "
+            f"{protocol.max_depth:g} m, so baselines cannot be fitted; widen the range, or leave them out"
+        )
     found = []
     for what, table in (("depth", raw), ("depth over its image's median", scaled)):
         for how, value in (("weighted median", _weighted_median), ("mean", _mean)):

@@ -140,8 +140,9 @@ def revisit(
     from tdepth_jax.data.pipeline import eval_batches
 
     found = []
+    subset: Any = _Subset(source, examples)
     batches = eval_batches(
-        _Subset(source, examples),
+        subset,
         keys=_keys(source),
         image_size=image_size,
         batch_size=batch_size,

@@ -1,0 +1,236 @@
+"""The evaluate door on a small data set and a predictor whose depth is known: what it prints and refuses."""
+
+import dataclasses
+import json
+import re
+import types
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tdepth_jax import cli, evaluate
+from tdepth_jax import config as configs
+from tdepth_jax.data import records
+from tdepth_jax.data.shards import ShardWriter
+
+H, W = 24, 32
+HEADER = {"sequence", "index", "timestamp_ns", "condition", "thermal/image", "thermal/K"}
+WITH_DEPTH = HEADER | {"thermal/depth"}
+
+
+def frame(i, rng, features):
+    depth = 30 / (1 + np.arange(H))[:, None] * rng.lognormal(0, 0.2, (H, W)) * rng.uniform(1, 2)
+    every = {
+        "sequence": f"s{i // 6}",
+        "index": i % 6,
+        "timestamp_ns": i * 10**8,
+        "condition": "night" if i // 6 % 2 else "day",
+        "thermal/image": np.round(20000 / depth.clip(1, 60)).astype(np.uint16),  # the answer, readable
+        "thermal/K": np.array([[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]], np.float32),
+        "thermal/depth": depth.clip(1, 60).astype(np.float32),
+    }
+    return {key: every[key] for key in features}
+
+
+def write_dataset(root, splits, features=WITH_DEPTH):
+    """`root/1.0.0` with TFRecord shards, written by hand."""
+    folder = root / "1.0.0"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    info = {"name": root.name, "fileFormat": "tfrecord", "splits": []}
+    for split, count in splits.items():
+        writer = ShardWriter(folder, root.name, split, "tfrecord")
+        for i in range(count):
+            writer.write(records.encode(frame(i, rng, features), features))
+        writer.finish()
+        info["splits"].append({"name": split, "shardLengths": [str(n) for n in writer.lengths]})
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    (folder / "features.json").write_text(
+        json.dumps({"featuresDict": {"features": {key: {} for key in features}}})
+    )
+    (folder / "metadata.json").write_text(json.dumps({"depth_scale": records.DEPTH_SCALE}))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    write_dataset(root / "world", {"train": 12, "test": 13})
+    write_dataset(root / "video", {"train": 8, "test": 8}, HEADER)
+    return root
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """One update's loss, so far as an evaluation without ground truth calls it."""
+
+    def loss(self, params, mutable, batch, targets, rng):
+        images = batch["thermal/image"]
+        return {
+            "photometric": (jnp.zeros(()) + 0.25 * images.shape[0], jnp.zeros(()) + images.shape[0])
+        }, mutable
+
+
+def fake_run(
+    data, *, dataset="world", needs=HEADER & {"thermal/image", "thermal/K"}, scale="relative", step=7
+):
+    def predict(variables, batch):
+        return {"depth": variables["params"]["scale"] * 20000 / batch["thermal/image"].astype(jnp.float32)}
+
+    system = types.SimpleNamespace(
+        predict=predict,
+        scale=scale,
+        needs=frozenset(needs),
+        wants=frozenset(),
+        offsets=(-1, 0, 1),
+        teacher=None,
+        updates=(Loss(),),
+    )
+    sections = {
+        "system": {"name": "fake"},
+        "data": {"dataset": str(data / dataset), "split": "train", "image_size": (H, W)},
+        "eval": {
+            "dataset": None,
+            "split": "test",
+            "batch_size": 4,
+            "stride": 1,
+            "min_depth": 1e-3,
+            "max_depth": 80.0,
+        },
+    }
+    from ml_collections import ConfigDict
+
+    return types.SimpleNamespace(
+        config=ConfigDict(sections),
+        system=system,
+        variables={"params": {"scale": jnp.float32(0.2)}},
+        step=step,
+    )
+
+
+@pytest.fixture
+def run(data, tmp_path, monkeypatch):
+    """A run directory whose checkpoint is `fake_run`; set `.run` to change it."""
+    from tdepth_jax.reports import evaluation
+
+    holder = types.SimpleNamespace(run=fake_run(data), workdir=tmp_path / "runs" / "x")
+    holder.workdir.mkdir(parents=True)
+    lines = [json.dumps({"step": s, "loss": 1 / s, "images_per_sec": 9.0 + s}) for s in range(1, 8)]
+    (holder.workdir / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 8, "lo']))
+    monkeypatch.setattr(evaluation, "load_run", lambda workdir, step=None: holder.run)
+    return holder
+
+
+def test_it_prints_and_writes_what_it_found(run, capsys):
+    evaluate.main([f"--workdir={run.workdir}", "--protocol=none,median"])
+    out = capsys.readouterr().out
+    folder = run.workdir / "eval" / "world-test"
+    assert sorted(p.name for p in folder.iterdir()) == ["metrics.json", "report.html"]
+    result = json.loads((folder / "metrics.json").read_text())
+    assert result["images"] == 13
+    names = [p["name"] for p in result["protocols"]]
+    assert names == ["none/per_image", "none/pooled", "median/per_image", "median/pooled"]
+    none, _, median, _ = (p["groups"][0]["metrics"]["abs_rel"] for p in result["protocols"])
+    assert none == pytest.approx(0.8, abs=2e-3)  # the predictor is five times too near …
+    assert median < 2e-3  # … and otherwise right, but for the rounding of the counts
+    assert {g["name"] for g in result["protocols"][0]["groups"]} >= {"all", "day", "night", "0-10 m"}
+    assert [b["name"] for b in result["protocols"][0]["baselines"]] == ["constant", "row-wise"]
+    for name in names:
+        assert f"protocol {name}:" in out
+    assert "x at step 7 (fake) on world, split test: 13 frames" in out
+    assert "no evidence about the real world" in out
+    assert "scale is unknown" in out
+    assert str(folder / "report.html") in out
+    page = (folder / "report.html").read_text()
+    assert page.count('<div class="panels">') >= 3
+    assert "loss (last 0.1429)" in page  # half a line at the log's end is left out
+    assert len(page.encode()) < 10e6
+
+
+def test_fewer_frames_on_request_and_no_baselines(run, capsys):
+    evaluate.main(
+        [
+            f"--workdir={run.workdir}",
+            "--max-images=5",
+            "--no-baselines",
+            "--averaging=pooled",
+            "--split=train",
+        ]
+    )
+    result = json.loads((run.workdir / "eval" / "world-train" / "metrics.json").read_text())
+    assert result["images"] == 4  # every third of twelve
+    assert [p["name"] for p in result["protocols"]] == ["none/pooled", "median/pooled", "lstsq/pooled"]
+    assert all(p["baselines"] == [] for p in result["protocols"])
+    assert "(every 3rd)" in capsys.readouterr().out
+
+
+def refused(capsys, *argv):
+    with pytest.raises(SystemExit) as stop:
+        cli.run_door(evaluate.main, list(argv))
+    said = capsys.readouterr()
+    assert stop.value.code == 2
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--protocol=meidan"], r"no alignment protocol 'meidan'.*did you mean 'median'"),
+        (["--averaging=per_pixel"], r"no averaging 'per_pixel'.*per_image, pooled"),
+        (["--lstsq_domain=disparity"], r"no least-squares domain 'disparity'"),
+        (["--protocol="], r"--protocol is empty"),
+        (["--max_images=0"], r"--max_images=0 leaves nothing"),
+        (["--max_depth=0"], r"0 < min_depth < max_depth"),
+        (["--max_depth=0.5"], r"no ground-truth depth between 0.001 and 0.5 m"),
+        (["--max_depth=0.5", "--no-baselines"], r"none of the 13 frames has ground truth"),
+        (["--protocl=none"], r"unknown argument '--protocl=none'.*did you mean '--protocol'"),
+        (["--split=tset"], r"no split 'tset'.*train, test"),
+        (["--dataset=nowhere/world"], r"no prepared data set at nowhere/world"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_writes_nothing(run, capsys, flags, sentence):
+    before = sorted(run.workdir.rglob("*"))
+    error = refused(capsys, f"--workdir={run.workdir}", *flags)
+    assert re.search(sentence, error)
+    assert sorted(run.workdir.rglob("*")) == before
+
+
+def test_data_without_depth_says_what_the_method_itself_can(run, data, capsys):
+    run.run = fake_run(data, dataset="video")
+    error = refused(capsys, f"--workdir={run.workdir}")
+    assert "video (test) has no ground-truth depth" in error
+    assert "fake's own losses on it at step 7 are photometric 0.2500" in error
+    run.run = fake_run(data, dataset="video", needs={"rgb/image"})
+    assert "fake's own losses need rgb/image" in refused(capsys, f"--workdir={run.workdir}")
+    assert not (run.workdir / "eval").exists()
+
+
+def test_a_run_trained_without_depth_is_scored_without_baselines(run, data, capsys):
+    run.run = fake_run(data, dataset="video", scale="metric")
+    evaluate.main([f"--workdir={run.workdir}", f"--dataset={data / 'world'}"])
+    out = capsys.readouterr().out
+    assert "No baselines: the run's training split has no ground-truth depth" in out
+    assert "scale is unknown" not in out
+
+
+def test_no_run_there(tmp_path, capsys):
+    assert f"no run at {tmp_path / 'gone'}" in refused(capsys, f"--workdir={tmp_path / 'gone'}")
+    assert not (tmp_path / "gone").exists()
+    assert "is not a run: it has no config.json" in refused(capsys, f"--workdir={tmp_path}")
+
+
+def test_a_run_without_a_checkpoint(tmp_path, capsys):
+    from tdepth_jax import systems
+
+    (tmp_path / "config.json").write_text(configs.to_json(configs.defaults("selfsup", systems.schema)))
+    assert "no finished checkpoint" in refused(capsys, f"--workdir={tmp_path}")
+
+
+def test_help_is_quick_and_says_how(capsys):
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main(["--help"])
+    assert stop.value.code == 0
+    assert "--protocol" in capsys.readouterr().out
