@@ -149,7 +149,7 @@ def draw(b: Builder, ground: Ground, weather) -> GroundMap:
     rng = np.random.default_rng(ground.seed)
     way = ground.line
     spine = np.stack(way.at(np.arange(-10, 45, 5.0))[:2], 1)
-    low, high = spine.min(0) - [60, 60], spine.max(0) + [60, 60]
+    low, high = spine.min(0) - 60, spine.max(0) + 60
     ahead = np.stack(way.at(np.array([60.0, 90.0, 110.0]))[:2], 1)
     low, high = np.minimum(low, ahead.min(0) - 12), np.maximum(high, ahead.max(0) + 12)
     c = _Canvas(low, high, ground.verge)
@@ -176,7 +176,8 @@ def draw(b: Builder, ground: Ground, weather) -> GroundMap:
             x, y, _ = way.at(k)
             reach = 30 * np.array([np.cos(angle), np.sin(angle)])
             kind = materials.INDEX[str(rng.choice(["paving", "grass", "asphalt", "soil"]))]
-            c.stroke(c.kind, np.stack([[x, y] - reach, [x, y] + reach]), rng.uniform(1.5, 5), kind)
+            centre = np.array([x, y])
+            c.stroke(c.kind, np.stack([centre - reach, centre + reach]), rng.uniform(1.5, 5), kind)
         _blotches(c, ground, rng, 14.0)
     if weather.sun_strength > 0:
         _shadows(c, b, weather.sun)
@@ -191,14 +192,16 @@ def _finish(c: _Canvas, weather) -> GroundMap:
     sunny = weather.contrast * (1 - weather.night) * materials.column("sun").astype(np.float32)
     heat = np.empty((*c.kind.shape, 2), np.float32)
     # Paint sheds heat better than it takes it up: colder by day, slightly so by night.
-    heat[..., 0] = excess[c.kind] + sunny[c.kind] * lit + weather.detail * (c.warm - 3.2 * c.mark)
+    heat[..., 0] = excess[c.kind] + sunny[c.kind] * lit + weather.detail * (c.warm - 4.5 * c.mark)
     heat[..., 1] = weather.detail * materials.column("patchy").astype(np.float32)[c.kind]
     paint = materials.column("albedo").astype(np.float32)[c.kind] * (1 - 0.1 * c.warm[..., None].clip(-4, 4))
     paint = paint + c.mark[..., None] * (0.62 - paint)
     if weather.sun_strength > 0:
         paint = paint * (1 - 0.62 * weather.sun_strength * shade)[..., None]
+    heat = cv2.GaussianBlur(heat, (0, 0), 0.7)  # soft edges: a texel is 12 cm wide
+    paint = cv2.GaussianBlur(paint.astype(np.float32), (0, 0), 0.7)
     heat_levels, tops = _stack(heat)
-    paint_levels, _ = _stack(np.ascontiguousarray(paint, np.float32))
+    paint_levels, _ = _stack(paint)
     style = materials.column("style").astype(np.uint8)[c.kind]
     return GroundMap(c.low, heat_levels, paint_levels, tops, c.label, style)
 

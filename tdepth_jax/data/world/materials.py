@@ -35,7 +35,7 @@ class Material:
 
 T = texture
 MATERIALS: dict[str, Material] = {
-    "asphalt": Material(4, 12, 4.5, 1.7, 0.95, T.ASPHALT, (0.13, 0.13, 0.14), 0.22),
+    "asphalt": Material(4, 12, 4.5, 1.5, 0.95, T.ASPHALT, (0.13, 0.13, 0.14), 0.22),
     "paving": Material(3, 9, 3.0, 1.6, 0.94, T.SLABS, (0.34, 0.32, 0.30)),
     "grass": Material(-1, 4, -3.5, 1.8, 0.98, T.GRASS, (0.13, 0.21, 0.07), 0.3),
     "soil": Material(1, 9, 0.0, 1.7, 0.95, T.STAINS, (0.25, 0.18, 0.12), 0.25),

@@ -48,7 +48,7 @@ def building(b: Builder, x, y, yaw, length, width, height, *, margin=2.0, gable=
 
 def tree(b: Builder, x, y, size=None) -> None:
     """A tree: trunk and clumps of leaves with gaps."""
-    if not b.free(x, y, 0.0, 0.4, 0.4, 1.2):
+    if not b.free(x, y, 0.0, 0.4, 0.4, 2.2):
         return
     r = b.rng
     size = r.uniform(0.7, 1.4) if size is None else size
@@ -58,17 +58,20 @@ def tree(b: Builder, x, y, size=None) -> None:
     warmth = r.normal(0, 0.7)
     tint = r.uniform(0.7, 1.3) * r.uniform(0.85, 1.15, 3)
     conifer = r.random() < 0.3
-    for i in range(r.integers(4, 7)):
+    for i in range(r.integers(5, 9)):
         if conifer:
             z, spread = stem * 0.6 + i * 1.0 * size, max(0.35, 1.7 - 0.32 * i) * size
             half = np.array([spread, spread, 0.9 * size])
             dx = dy = 0.0
         else:
-            dx, dy, dz = r.normal(0, [0.9, 0.9, 0.7]) * size
-            half = r.uniform(0.8, 1.5, 3) * size * [1, 1, 0.8]
+            dx, dy, dz = r.normal(0, [0.8, 0.8, 0.6]).clip(-1.1, 1.1) * size
+            half = r.uniform(0.7, 1.25, 3) * size * [1, 1, 0.8]
             z = max(stem + 1.6 * size + dz, half[2] + 1.0)
+        # Branches over the camera's way are cut to let it pass.
+        if z - half[2] < 3.4 and not b.free(x + dx, y + dy, 0.0, 2 * half[0], 2 * half[1], 1.3):
+            continue
         b.ball("foliage", "vegetation", x + dx, y + dy, z, half,
-               tint=tint * r.uniform(0.8, 1.2), warmth=warmth + r.normal(0, 0.6), holes=r.uniform(0.1, 0.35))  # fmt: skip
+               tint=tint * r.uniform(0.8, 1.2), warmth=warmth + r.normal(0, 0.6), holes=r.uniform(0.02, 0.14))  # fmt: skip
     b.blobs.append((x, y, 2.0 * size, stem + size))
 
 
@@ -76,9 +79,9 @@ def bush(b: Builder, x, y, scale=1.0) -> None:
     """A low shrub."""
     r = b.rng
     half = r.uniform(0.4, 0.9, 3) * scale
-    if b.free(x, y, 0.0, 2 * half[0], 2 * half[1], 0.8):
+    if b.free(x, y, 0.0, 2 * half[0], 2 * half[1], 1.8):
         b.ball("foliage", "vegetation", x, y, half[2] * 0.6, half, tint=r.uniform(0.7, 1.3) * np.ones(3),
-               warmth=r.normal(0, 0.8), holes=0.12)  # fmt: skip
+               warmth=r.normal(0, 0.8), holes=0.03)  # fmt: skip
 
 
 def barrier(b: Builder, x, y, yaw, length, height, kind) -> None:
@@ -97,7 +100,7 @@ def barrier(b: Builder, x, y, yaw, length, height, kind) -> None:
 def pole(b: Builder, x, y, *, lamp=False, towards=0.0) -> None:
     """A lamp post or a sign on a pole."""
     r = b.rng
-    if not b.free(x, y, 0.0, 0.2, 0.2, 0.8):
+    if not b.free(x, y, 0.0, 0.2, 0.2, 1.3):
         return
     height = r.uniform(5.0, 7.5) if lamp else r.uniform(2.2, 3.2)
     b.pillar("metal", "pole", x, y, r.uniform(0.07, 0.13), height, warmth=r.normal(0, 1.0))
@@ -114,7 +117,7 @@ def pole(b: Builder, x, y, *, lamp=False, towards=0.0) -> None:
 def car(b: Builder, x, y, yaw, *, running: bool, owner=-1, kind=None) -> None:
     """A car, van or truck heading along `yaw`; a running one has a warm bonnet, tyres and lamps."""
     r = b.rng
-    if owner < 0 and not b.free(x, y, yaw, 4.6, 1.9, 0.7):
+    if owner < 0 and not b.free(x, y, yaw, 4.6, 1.9, 0.9):
         return
     kind = kind or r.choice(["car", "car", "car", "van"])
     length, width, height = {"car": (4.3, 1.78, 1.45), "van": (5.2, 1.95, 2.2)}[kind] * r.uniform(
@@ -164,7 +167,7 @@ def car(b: Builder, x, y, yaw, *, running: bool, owner=-1, kind=None) -> None:
 def person(b: Builder, x, y, yaw, *, owner=-1, base=0.0) -> None:
     """A person: legs, trunk, arms and head."""
     r = b.rng
-    if owner < 0 and not b.free(x, y, 0.0, 0.5, 0.5, 0.7):
+    if owner < 0 and not b.free(x, y, 0.0, 0.5, 0.5, 1.3):
         return
     tall = r.uniform(0.88, 1.1)
     c, s = np.cos(yaw), np.sin(yaw)

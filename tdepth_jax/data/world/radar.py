@@ -8,7 +8,7 @@ from jaxtyping import Float
 from tdepth_jax.data.world.facts import MAX_DEPTH
 from tdepth_jax.data.world.scene import LABEL
 
-POINTS = 64
+POINTS = 64  # at most, in one frame
 # How readily a surface answers (weight per pixel, scaled by distance) and how strongly (mean, decibels of 1 m^2).
 _ANSWERS = {"road": (0.01, -18), "ground": (0.015, -16), "building": (0.5, 8), "vegetation": (0.25, -6),
             "car": (4.0, 12), "person": (3.0, -3), "pole": (4.0, 3), "bike": (3.0, -1), "animal": (1.5, -8),
@@ -32,7 +32,7 @@ def returns(
     chance = np.where(seen, weight[label] * np.sqrt(np.maximum(depth, 1)), 0).ravel()
     out = np.zeros((0, 5))
     if chance.sum() > 0:
-        count = min(int(rng.integers(POINTS // 2, POINTS)), int((chance > 0).sum()))
+        count = min(int(rng.integers(POINTS // 2, POINTS - 10)), int((chance > 0).sum()))
         pick = rng.choice(h * w, count, replace=False, p=chance / chance.sum())
         y, x = np.divmod(pick, w)
         z = depth.ravel()[pick].astype(np.float64)
@@ -50,7 +50,7 @@ def returns(
         clutter[:, 1] = rng.normal(0, 0.5, len(clutter))
         clutter[:, 3], clutter[:, 4] = rng.normal(0, 3, len(clutter)), rng.normal(-15, 4, len(clutter))
     out = np.concatenate([out, clutter])
-    return out[rng.permutation(len(out))].astype(np.float32)
+    return out[rng.permutation(len(out))[:POINTS]].astype(np.float32)
 
 
 def _measure(

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 
 FRUSTUM, BALL, CYLINDER = range(3)
 NEAR = 0.05
+HOLE = 0.15  # metres, the size of gaps between leaves
 GROUND = -1
 SKY = -2
 _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
@@ -162,7 +163,8 @@ def _hit_pairs(solids: Solids, solid, pixel, origin, direction):
             if len(holey):
                 # Holes are cells fixed on the leaf surface, so every camera sees through the same ones.
                 metres = (start[s[holey]] + t[holey, None] * d[holey]) * solids.half[s[holey]]
-                cell = np.floor(metres / 0.22).astype(np.int64)
+                metres = metres + 0.08 * np.sin(9 * metres[:, [1, 2, 0]])  # no square holes
+                cell = np.floor(metres / HOLE).astype(np.int64)
                 open_ = _hash(cell[:, 0], cell[:, 1], cell[:, 2], s[holey]) < solids.holes[s[holey]]
                 t[holey[open_ & (t[holey] < 25)]] = np.inf
         depth[chosen] = t
@@ -218,15 +220,9 @@ def _surface(solids: Solids, best, depth, origin, direction, K) -> Hits:
         normal[k] = outward / np.linalg.norm(outward, axis=1, keepdims=True)
         metres, course = p * half, d * half
         metres[:, 2] += half[:, 2]  # heights count from the solid's foot
-        round_ = shape == BALL
-        pick = lambda q: np.where(  # noqa: E731
-            round_[:, None],
-            np.stack([q[:, 0] + 0.5 * q[:, 2], q[:, 2] - 0.6 * q[:, 1]], 1),
-            np.where(
-                (side == 0)[:, None], q[:, [1, 2]], np.where((side == 1)[:, None], q[:, [0, 2]], q[:, [0, 1]])
-            ),
-        )
-        place, aim[k] = pick(metres), pick(course)
+        # A ball wears its pattern plane by plane, each part from the axis it faces most.
+        plane = np.where(shape == BALL, np.abs(gradient / half).argmax(1), side)
+        place, aim[k] = _unfold(metres, plane), _unfold(course, plane)
         turning = shape == CYLINDER
         place[turning, 0] = (np.arctan2(p[:, 1], p[:, 0]) * half[:, 0])[turning]
         place[turning, 1] = metres[turning, 2]
@@ -244,6 +240,12 @@ def _surface(solids: Solids, best, depth, origin, direction, K) -> Hits:
     return Hits(
         best, z, direction, point, normal, uv.astype(np.float32), face, minor, along.astype(np.float32)
     )
+
+
+def _unfold(q: np.ndarray, plane: np.ndarray) -> np.ndarray:
+    """The two coordinates of local points or directions that span the plane across axis `plane`."""
+    flat = np.where((plane == 0)[:, None], q[:, [1, 2]], q[:, [0, 2]])
+    return np.where((plane == 2)[:, None], q[:, [0, 1]], flat)
 
 
 def _gradient(shape: np.ndarray, p: np.ndarray, taper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
