@@ -223,7 +223,6 @@ def _about(
 ) -> dict[str, Any]:
     """What a reader needs to know, and to repeat it."""
     name = pathlib.PurePosixPath(str(dataset).rstrip("/")).name
-    procedural = bool(source.metadata.get("procedural")) or name.startswith("world")
     devices = jax.devices()
     config = json.dumps(run.config.to_dict(), sort_keys=True, default=str)
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -243,7 +242,7 @@ def _about(
         "dataset": name,
         "split": split,
         "step": run.step,
-        "notice": PROCEDURAL if procedural else "",
+        "notice": PROCEDURAL if source.metadata.get("synthetic") else "",
         "notes": [] if run.system.scale == "metric" else [RELATIVE],
         "about": [list(fact) for fact in facts],
     }

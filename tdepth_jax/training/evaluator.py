@@ -12,6 +12,8 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, UInt16
 
+from tdepth_jax.data.pipeline import eval_batches
+from tdepth_jax.data.transforms import resize_valid
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics import depth as metrics
 from tdepth_jax.metrics.baselines import Profile
@@ -63,8 +65,6 @@ def evaluate(
     Raises:
       UserError: the split has no depth, no frame has any in range, or the predictor gives no depth.
     """
-    from tdepth_jax.data.pipeline import eval_batches
-
     if TRUTH not in source.features:
         raise UserError(
             f"this split has no {TRUTH}, so depth cannot be scored; "
@@ -107,7 +107,7 @@ def score(
     rows, clock, images = [], _Clock(), 0
     for batch in batches:
         with clock:
-            predicted = _depth(predict({k: batch[k] for k in sorted(INPUTS)}))
+            predicted = _depth(predict(_inputs(batch)))
         rows.append(scorer.rows(batch, predicted))
         images = len(predicted)
     if not rows:
@@ -137,8 +137,6 @@ def revisit(
     batch_size: int,
 ) -> list[Frame]:
     """Predicts single frames once more, in the order given; for pictures."""
-    from tdepth_jax.data.pipeline import eval_batches
-
     found = []
     subset: Any = _Subset(source, examples)
     batches = eval_batches(
@@ -150,7 +148,7 @@ def revisit(
         hosts=1,
     )
     for batch in batches:
-        predicted = _depth(predict({k: batch[k] for k in sorted(INPUTS)}))
+        predicted = _depth(predict(_inputs(batch)))
         truth = np.asarray(batch[TRUTH])
         valid = _usable(batch, (truth.shape[1], truth.shape[2]))
         for i in np.nonzero(batch["mask"])[0]:
@@ -372,6 +370,15 @@ def _depth(outputs: Mapping[str, Any]) -> Float[np.ndarray, "b h w 1"]:
     if "depth" not in outputs:
         raise UserError(f"this run predicts {', '.join(sorted(outputs))} and no depth; only depth is scored")
     return np.asarray(outputs["depth"], np.float32)
+
+
+def _inputs(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the predictor sees, the usable-pixel mask at the image's size as in training."""
+    inputs = {key: batch[key] for key in sorted(INPUTS)}
+    if VALID in batch:
+        size = inputs["thermal/image"].shape[1:3]
+        inputs[VALID] = np.stack([resize_valid(np.asarray(v[..., 0]), size) for v in batch[VALID]])[..., None]
+    return inputs
 
 
 def _usable(batch: Mapping[str, np.ndarray], size: tuple[int, int]) -> np.ndarray | None:

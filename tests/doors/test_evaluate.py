@@ -49,7 +49,7 @@ def write_dataset(root, splits, features=WITH_DEPTH):
     (folder / "features.json").write_text(
         json.dumps({"featuresDict": {"features": {key: {} for key in features}}})
     )
-    (folder / "metadata.json").write_text(json.dumps({"depth_scale": records.DEPTH_SCALE}))
+    (folder / "metadata.json").write_text(json.dumps({"depth_scale": records.DEPTH_SCALE, "synthetic": True}))
 
 
 @pytest.fixture(scope="module")
