@@ -220,10 +220,10 @@ def _fit(p: np.ndarray, g: np.ndarray, protocol: Protocol) -> tuple[float, float
     if protocol.lstsq_domain == "inverse_depth":
         p, g = 1.0 / np.maximum(p, _TINY), 1.0 / g
     dp, dg = p - p.mean(), g - g.mean()
-    spread = float(dp @ dp)
+    spread = float((dp * dp).sum())  # not `@`: on a busy machine BLAS' threads wait for each other
     if spread <= 1e-12 * p.size * float(p.mean()) ** 2:  # a constant prediction: the shift says it all
         return 0.0, float(g.mean())
-    scale = float(dp @ dg) / spread
+    scale = float((dp * dg).sum()) / spread
     return scale, float(g.mean() - scale * p.mean())
 
 
@@ -242,8 +242,10 @@ def image_sums(
         return np.zeros((len(cuts), len(SUMS)))
     g = truth[use].astype(np.float64)
     p = align(resize_depth(predicted, truth.shape, protocol.resize)[use], g, protocol)
-    which = np.searchsorted([b.near for b in cuts[1:]], g, side="right")
     terms = _pixel_terms(p, g)
+    if len(cuts) == 1:
+        return np.array([[g.size if t is None else t.sum() for t in terms]])
+    which = np.searchsorted([b.near for b in cuts[1:]], g, side="right")
     return np.stack([np.bincount(which, weights=t, minlength=len(cuts)) for t in terms], axis=1)
 
 
