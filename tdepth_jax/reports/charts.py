@@ -45,13 +45,13 @@ def curve(steps: Sequence[float], values: Sequence[float], name: str) -> str:
     return _svg("".join(parts), f"{name} over training steps, last {y[-1]:.4g}")
 
 
-def histogram(values: Sequence[float], name: str, marks: dict[str, float], bins: int = 30) -> str:
-    """How often each value occurs; what lies beyond the 99th percentile is gathered in the last bar."""
-    data = np.asarray([v for v in values if v is not None], float)
-    top = float(np.percentile(data, 99)) if len(data) > 20 else float(data.max(initial=0.0))
-    top = max(top, max(marks.values(), default=0.0), 1e-9) * 1.05
+def histogram(
+    values: Sequence[float], name: str, *, top: float, marks: Sequence[float] = (), bins: int = 30
+) -> str:
+    """How often each value in [0, top] occurs, what lies beyond gathered in the last bar; dashed lines at `marks`."""
+    data = np.asarray(values, float)
     counts, edges = np.histogram(np.minimum(data, top * 0.9999), bins=bins, range=(0.0, top))
-    frame = _Frame((0.0, top), (0.0, 1.35 * max(counts.max(initial=0), 1)))  # room for the labels
+    frame = _Frame((0.0, top), (0.0, 1.05 * max(counts.max(initial=0), 1)))
     parts = [frame.axes()]
     for n, a, b in zip(counts, edges[:-1], edges[1:], strict=True):
         if n:
@@ -60,15 +60,9 @@ def histogram(values: Sequence[float], name: str, marks: dict[str, float], bins:
                 f'<rect class="bar" x="{x0 + 0.5:.1f}" y="{y0:.1f}" width="{max(x1 - x0 - 1, 0.6):.1f}" '
                 f'height="{y1 - y0:.1f}"/>'
             )
-    for label, value in marks.items():
-        x, y = frame.point(value, 0.0)
+    for value in marks:
+        x, y = frame.point(min(value, top), 0.0)
         parts.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{y:.1f}"/>')
-        near_end = x > WIDTH - 95
-        parts.append(
-            f'<text class="label" x="{x + (-4 if near_end else 4):.1f}" '
-            f'y="{_TOP + 9 + 13 * list(marks).index(label)}" '
-            f'text-anchor="{"end" if near_end else "start"}">{escape(label)}</text>'
-        )
     return _svg("".join(parts), f"distribution of {name} over {len(data)} frames")
 
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt8, UInt16
 
 from tdepth_jax.metrics import depth as metrics
 from tdepth_jax.metrics.depth import Protocol
-from tdepth_jax.reports import pictures
 
 ERROR_TOP = 0.5  # relative error at the end of the error map's colours
 _WIDTH = 480  # pixels; a panel is never wider
@@ -101,12 +100,19 @@ def _picture(look: Look, near: float, far: float, protocol: Protocol) -> Picture
         f"RMSE {scores['rmse']:.2f} m"
     )
     panels = {
-        "thermal": pictures.stretch(look.thermal.squeeze()),
+        "thermal": _stretch(look.thermal.squeeze()),
         "predicted depth": _depth_colours(look.predicted, near, far),
         "ground truth": _dark(_depth_colours(look.truth, near, far), known),
         "relative error": _dark(_error_colours(error), known),
     }
     return Picture(caption, {name: _fit(image) for name, image in panels.items()})
+
+
+def _stretch(counts: UInt16[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Counts as grey between their 1st and 99th percentile, warm bright. For the eye only."""
+    low, high = np.percentile(counts, [1, 99])
+    level = np.clip((counts - low) / max(high - low, 1e-9), 0, 1)
+    return np.repeat(np.round(level * 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def _depth_colours(depth: Float[np.ndarray, "h w"], near: float, far: float) -> UInt8[np.ndarray, "h w 3"]:

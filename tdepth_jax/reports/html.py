@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from tdepth_jax.reports import charts, frames, tables
 
 WORST_ROWS = 20
-_FIRST_CURVES = ("loss", "images_per_sec", "mfu")
+_FIRST_CURVES = ("loss", "images_per_sec", "mfu", "abs_rel")  # by the last part of their names
 _MOST_CURVES = 9
 
 
@@ -126,24 +126,23 @@ def _verdict(value: float, baselines: Sequence[tuple[str, float, Any]]) -> str:
 
 
 def _histograms(result: Mapping[str, Any], alignment: str) -> list[dict[str, Any]]:
-    from markupsafe import Markup
-
     groups: dict[str, list[float]] = {"all": []}
     for row in result["frames"]:
         groups["all"].append(row[alignment]["abs_rel"])
         groups.setdefault(row["condition"] or "unknown", []).append(row[alignment]["abs_rel"])
     if len(groups) == 2:
         groups = {"all": groups["all"]}
-    found = []
-    for name, values in groups.items():
-        marks = {f"{label} {v:.3f}": v for label, v in _quantiles(values)}
-        svg = Markup(charts.histogram(values, "Abs Rel", marks))
-        found.append({"title": f"{name}: {len(values)} frames", "svg": svg})
-    return found
+    top = 1.05 * max(float(np.percentile(groups["all"], 99)), 1e-6)
+    return [_histogram(name, values, top) for name, values in groups.items()]
 
 
-def _quantiles(values: Sequence[float]) -> list[tuple[str, float]]:
-    return [("median", float(np.median(values))), ("90 %", float(np.percentile(values, 90)))]
+def _histogram(name: str, values: Sequence[float], top: float) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    middle, high = (float(q) for q in np.percentile(values, [50, 90]))
+    title = f"{name}: {len(values)} frames, median {middle:.3f}, 90 % below {high:.3f}"
+    svg = charts.histogram(values, "Abs Rel", top=top, marks=(middle, high))
+    return {"title": title, "svg": Markup(svg)}
 
 
 def _worst(result: Mapping[str, Any], alignment: str) -> list[dict[str, Any]]:
@@ -159,7 +158,8 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             if key != "step" and isinstance(value, int | float):
                 series.setdefault(key, []).append((line["step"], value))
     series = {k: v for k, v in series.items() if len(v) > 1 and len({y for _, y in v}) > 1}
-    order = sorted(series, key=lambda k: _FIRST_CURVES.index(k) if k in _FIRST_CURVES else len(_FIRST_CURVES))
+    first = {name: i for i, name in enumerate(_FIRST_CURVES)}
+    order = sorted(series, key=lambda k: first.get(k.rpartition("/")[2], len(first)))
     return [_curve(name, *zip(*series[name], strict=True)) for name in order[:_MOST_CURVES]]
 
 

@@ -43,9 +43,14 @@ def test_bars_are_as_long_as_their_values():
 
 def test_histogram_bars_are_as_high_as_their_counts_and_the_tail_is_gathered():
     values = [0.05] * 100 + [0.5] * 200 + [0.9] * 400 + [50.0] * 5
-    root = ET.fromstring(charts.histogram(values, "Abs Rel", {"median 0.9": 0.9}))
+    root = ET.fromstring(charts.histogram(values, "Abs Rel", top=1.0, marks=(0.9,)))
     heights = np.array([float(r.get("height")) for r in root.iter(f"{SVG}rect")])
     np.testing.assert_allclose(heights / heights[0], [1, 2, 4, 0.05], rtol=0.05)
+    (mark,) = [line for line in root.iter(f"{SVG}line") if line.get("class") == "mark"]
+    bar = list(root.iter(f"{SVG}rect"))[2]
+    assert (
+        float(bar.get("x")) - 1 <= float(mark.get("x1")) <= float(bar.get("x")) + float(bar.get("width")) + 1
+    )
 
 
 def test_a_curve_of_many_points_stays_small_and_ends_at_the_last():
@@ -62,5 +67,5 @@ def test_a_curve_of_many_points_stays_small_and_ends_at_the_last():
 
 def test_constant_and_single_values_do_not_divide_by_zero():
     ET.fromstring(charts.curve([1, 2], [0.0, 0.0], "flat"))
-    ET.fromstring(charts.histogram([0.0], "one", {}))
+    ET.fromstring(charts.histogram([0.0], "one", top=1e-6))
     ET.fromstring(charts.bars([("nothing", 0.0, None)]))
