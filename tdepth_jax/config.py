@@ -273,3 +273,11 @@ def _article(kind: str) -> str:
         "tuple": "a list",
     }
     return names.get(kind, f"of type {kind}")
+
+
+def check_choices(section_name: str, settings: Any, **choices: tuple[str, ...]) -> None:
+    """Raises a UserError for a field of `settings` whose value is not one of its choices."""
+    for field, allowed in choices.items():
+        value = getattr(settings, field)
+        if value not in allowed:
+            raise UserError(f"{section_name}.{field}={value!r} is not known; {nearest(value, allowed)}")

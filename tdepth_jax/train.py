@@ -40,12 +40,30 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     config = configs.load(args.config, overrides, systems.schema)
     workdir = args.workdir or pathlib.Path("runs") / pathlib.Path(args.config.partition(":")[0]).stem
-    from tdepth_jax.reports import run
+    from tdepth_jax.training import run
 
     outcome = run.train(config, workdir, accept_config_change=args.accept_config_change)
     if outcome.stopped:
         print(f"asked to stop: saved step {outcome.step} in {workdir}; the same command resumes")
         sys.exit(143)
+    _score(workdir)
+
+
+def _score(workdir: pathlib.Path) -> None:
+    """The finished run's tables and page; data without ground truth has a sentence instead."""
+    import jax
+
+    if jax.process_index() != 0 or jax.process_count() > 1:
+        return  # a job of many processes is scored afterwards, by one
+    from tdepth_jax.reports import evaluation, tables
+
+    try:
+        result, page = evaluation.evaluate_run(workdir, evaluation.Request())
+    except UserError as error:
+        print(error)
+        return
+    print(tables.overview(result))
+    print(f"\nreport: {page}")
 
 
 def _overrides(rest: Sequence[str]) -> dict[str, str]:

@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 
 from tdepth_jax import config as configs
 from tdepth_jax import systems
-from tdepth_jax.config import nearest
 from tdepth_jax.data import pipeline, sources
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics import depth as metrics
@@ -105,13 +104,9 @@ def _evaluation(system: System, config: ConfigDict) -> loop.Evaluate:
     source = sources.open_split(dataset, config.eval.split)
     if evaluator.TRUTH not in source.features:
         return lambda variables: {}
-    protocols = []
-    for name in config.eval.protocols:
-        if name not in metrics.ALIGNMENTS:
-            raise UserError(f"eval.protocols: there is no {name!r}; {nearest(name, metrics.ALIGNMENTS)}")
-        protocols.append(
-            metrics.Protocol(alignment=name, min_depth=config.eval.min_depth, max_depth=config.eval.max_depth)
-        )
+    protocols = metrics.protocols(
+        config.eval.protocols, min_depth=config.eval.min_depth, max_depth=config.eval.max_depth
+    )
     predict = jax.jit(system.predict)
 
     def evaluate(variables: dict[str, Any]) -> Mapping[str, float]:

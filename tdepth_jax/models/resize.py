@@ -1,0 +1,56 @@
+"""Resizing by explicit weight matrices, in the conventions of the reference code (PyTorch's, not jax.image's)."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+def bilinear(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b u v c"]:
+    """Bilinear with the corner pixels' centres aligned (`align_corners=True`), as every DPT head does."""
+    if x.shape[1:3] == size:
+        return x
+    rows, columns = (jnp.asarray(aligned_weights(n, m), x.dtype) for n, m in zip(size, x.shape[1:3], strict=True))
+    return jnp.einsum("uh,bhwc,vw->buvc", rows, x, columns, optimize="optimal")
+
+
+@functools.cache
+def aligned_weights(out: int, source: int) -> Float[np.ndarray, "out source"]:
+    """Linear weights of `out` samples spread from the first to the last of `source` samples."""
+    position = np.linspace(0.0, source - 1.0, out) if out > 1 else np.zeros(1)
+    return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(source))).astype(np.float32)
+
+
+@functools.cache
+def bicubic_weights(out: int, source: int, convention: str) -> Float[np.ndarray, "out source"]:
+    """Cubic weights along one axis, in one of the three conventions that DINOv2 checkpoints assume.
+
+    "offset": a = -0.75, no antialiasing, the scale (out + 0.1) / source passed explicitly (plain DINOv2).
+    "size": the same kernel with the scale out / source (Hugging Face).
+    "antialias": a = -0.5, the kernel widened when shrinking, weights renormalised (DINOv2 with registers).
+    """
+    if out == source:
+        return np.eye(source, dtype=np.float32)
+    step = source / (out + 0.1) if convention == "offset" else source / out
+    centre = (np.arange(out) + 0.5) * step - 0.5
+    if convention == "antialias":
+        stretch = max(step, 1.0)
+        weights = _cubic((np.arange(source) - centre[:, None]) / stretch, a=-0.5)
+        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    weights = np.zeros((out, source))
+    for row, middle in enumerate(centre):
+        for tap in range(math.floor(middle) - 1, math.floor(middle) + 3):
+            weights[row, min(max(tap, 0), source - 1)] += _cubic(np.asarray(tap - middle), a=-0.75)
+    return weights.astype(np.float32)
+
+
+def _cubic(x: np.ndarray, *, a: float) -> np.ndarray:
+    """Keys' cubic convolution kernel."""
+    x = np.abs(x)
+    near = (a + 2) * x**3 - (a + 3) * x**2 + 1
+    far = a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
