@@ -140,7 +140,7 @@ def _histogram(name: str, values: Sequence[float], top: float) -> dict[str, Any]
     from markupsafe import Markup
 
     middle, high = (float(q) for q in np.percentile(values, [50, 90]))
-    title = f"{name}: {len(values)} frames, median {middle:.3f}, 90 % below {high:.3f}"
+    title = f"{name}: {len(values)} frames, median {middle:.3f}, 90 % < {high:.3f}"
     svg = charts.histogram(values, "Abs Rel", top=top, marks=(middle, high))
     return {"title": title, "svg": Markup(svg)}
 
