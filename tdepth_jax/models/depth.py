@@ -1,4 +1,4 @@
-"""A depth network: ViT backbone, DPT head, and what the head's output means."""
+"""A depth network: ViT backbone, head, and what the head's output means."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from jaxtyping import Array, Float
 
 from tdepth_jax.config import nearest
 from tdepth_jax.errors import UserError
-from tdepth_jax.models.dpt import DPT
+from tdepth_jax.models.dpt import DPT, DPTConfig
+from tdepth_jax.models.resize import bilinear
 from tdepth_jax.models.vit import VARIANTS, ViT, ViTConfig
 
-# DPT widths of Depth Anything V2 per backbone: reassembled channels, fusion features, tapped blocks.
-HEADS = {
-    "vits": ((48, 96, 192, 384), 64, (2, 5, 8, 11)),
-    "vitb": ((96, 192, 384, 768), 128, (2, 5, 8, 11)),
-    "vitl": ((256, 512, 1024, 1024), 256, (4, 11, 17, 23)),
-    "vitg": ((1536, 1536, 1536, 1536), 384, (9, 19, 29, 39)),
+# Where four taps are read, by the number of blocks (0-based); a depth not listed is tapped at its quarters.
+TAPS = {12: (2, 5, 8, 11), 24: (4, 11, 17, 23), 40: (9, 19, 29, 39)}
+
+# Reassembled channels and fusion features of Depth Anything V1 and V2, by backbone.
+DEPTH_ANYTHING = {
+    "vits": ((48, 96, 192, 384), 64),
+    "vitb": ((96, 192, 384, 768), 128),
+    "vitl": ((256, 512, 1024, 1024), 256),
+    "vitg": ((1536, 1536, 1536, 1536), 384),
 }
+HEADS = ("depth_anything_v2", "depth_anything_v1", "dinov2")
+OUTPUTS = ("disparity_sigmoid", "metric_sigmoid", "relu_depth", "relu_disparity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +34,10 @@ class DepthConfig:
     """Sizes and range. `backbone="custom"` takes the vit_* and dpt_* sizes given; a variant brings its own."""
 
     backbone: str = "vitb"  # vits | vitb | vitl | vitg | custom
+    registers: int = 0  # 4 for the DINOv2 checkpoints "with registers"
+    interpolation: str = "auto"  # of position embeddings: offset | size | antialias | auto (by registers)
+    head: str = "depth_anything_v2"  # depth_anything_v2 | depth_anything_v1 | dinov2
+    output: str = "disparity_sigmoid"  # disparity_sigmoid | metric_sigmoid | relu_depth | relu_disparity
     vit_dim: int = 192
     vit_depth: int = 6
     vit_heads: int = 3
@@ -41,65 +51,116 @@ class DepthConfig:
     dtype: str = "auto"  # of the networks' products: float32 | bfloat16 | auto (bfloat16 on GPU and TPU)
     remat: bool = False
 
+    def __post_init__(self) -> None:
+        self._check("head", HEADS)
+        self._check("output", OUTPUTS)
+        self._check("dtype", ("auto", "float32", "bfloat16"))
+        self._check("interpolation", ("auto", "offset", "size", "antialias"))
+        self._check("backbone", (*VARIANTS, "custom"))
+        if self.backbone == "custom" and self.vit_dim % self.vit_heads:
+            raise UserError(
+                f"model.vit_dim={self.vit_dim} must be a multiple of model.vit_heads={self.vit_heads}"
+            )
+        if self.backbone == "custom" and (len(self.dpt_channels) != 4 or self.vit_depth < 4):
+            raise UserError("a DPT head needs four model.dpt_channels and model.vit_depth of at least 4")
+        if not 0 < self.min_depth < self.max_depth:
+            raise UserError(
+                f"model.min_depth={self.min_depth} must be above 0 and below model.max_depth={self.max_depth}"
+            )
+
+    def _check(self, field: str, known: tuple[str, ...]) -> None:
+        value = getattr(self, field)
+        if value not in known:
+            raise UserError(f"model.{field}={value!r} is not known; {nearest(value, known)}")
+
     @property
     def compute_dtype(self) -> jnp.dtype:
         """The one place that chooses a precision."""
-        if self.dtype not in ("auto", "float32", "bfloat16"):
-            hint = nearest(self.dtype, ("auto", "float32", "bfloat16"))
-            raise UserError(f"model.dtype={self.dtype!r} is not known; {hint}")
-        name = self.dtype
-        if name == "auto":
-            name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-        return jnp.dtype(name)
+        if self.dtype == "auto":
+            return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
+        return jnp.dtype(self.dtype)
 
     @property
     def vit(self) -> ViTConfig:
-        if self.backbone in VARIANTS:
-            return VARIANTS[self.backbone]
-        if self.backbone != "custom":
-            raise UserError(f"model.backbone={self.backbone!r} is not known; {nearest(self.backbone, [*VARIANTS, 'custom'])}")
-        if self.vit_dim % self.vit_heads:
-            raise UserError(f"model.vit_dim={self.vit_dim} must be a multiple of model.vit_heads={self.vit_heads}")
-        return ViTConfig(
-            self.vit_dim, self.vit_depth, self.vit_heads, self.vit_patch, pos_grid=self.vit_pos_grid
-        )
+        interpolation = self.interpolation
+        if interpolation == "auto":
+            interpolation = "antialias" if self.registers else "offset"
+        if self.backbone == "custom":
+            sizes = ViTConfig(
+                self.vit_dim, self.vit_depth, self.vit_heads, self.vit_patch, pos_grid=self.vit_pos_grid
+            )
+        else:
+            sizes = VARIANTS[self.backbone]
+        return dataclasses.replace(sizes, registers=self.registers, interpolation=interpolation)
 
     @property
-    def head(self) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
-        """(channels, features, taps); a custom backbone is tapped at its four quarters."""
-        if self.backbone in HEADS:
-            return HEADS[self.backbone]
-        if len(self.dpt_channels) != 4 or self.vit_depth < 4:
-            raise UserError("a DPT head needs four model.dpt_channels and model.vit_depth of at least 4")
-        taps = tuple(self.vit_depth * (i + 1) // 4 - 1 for i in range(4))
-        return self.dpt_channels, self.dpt_features, taps
+    def taps(self) -> tuple[int, ...]:
+        """The blocks that the head reads: spread over the backbone, or its last four (Depth Anything V1)."""
+        depth = self.vit.depth
+        if self.head == "depth_anything_v1":
+            return tuple(range(depth - 4, depth))
+        return TAPS.get(depth) or tuple(depth * (i + 1) // 4 - 1 for i in range(4))
+
+    @property
+    def dpt(self) -> DPTConfig:
+        if self.backbone == "custom":
+            channels, features = self.dpt_channels, self.dpt_features
+        elif self.head == "dinov2":
+            channels, features = tuple(self.vit.dim // 2**i for i in (3, 2, 1, 0)), 256
+        else:
+            channels, features = DEPTH_ANYTHING[self.backbone]
+        style = "dinov2" if self.head == "dinov2" else "depth_anything"
+        return DPTConfig(channels, features, style, self.dpt_stride)
 
 
 class DepthNet(nn.Module):
-    """Standardised images [b h w 1|3], any size, to z-depth [b h w 1] in (min_depth, max_depth).
+    """Standardised images [b h w 1|3], any size, to z-depth [b h w 1] between min_depth and max_depth.
 
-    Depth is 1 / (a sigmoid + b) with a and b from the range: 1 / (10 sigmoid + 0.01) for the default, as in the
-    self-supervised lineage. One channel is repeated to three. An image that is no multiple of the patch is
-    padded with zeros, centred as DINOv2's CenterPadding does, and the depth cropped back.
+    What the head predicts is `output`: a "disparity_sigmoid" between 1/max_depth and 1/min_depth
+    (depth = 1 / (10 sigmoid + 0.01) for the default range, as in the self-supervised lineage), a
+    "metric_sigmoid" times max_depth (Depth Anything V2 metric), "relu_depth" above min_depth (DINOv2's own
+    heads) or a "relu_disparity" of unknown scale and shift (Depth Anything, relative).
+
+    One channel is repeated to three. An image that is no multiple of the patch is padded with zeros, centred as
+    DINOv2's CenterPadding does, and the depth cropped back.
     """
 
     config: DepthConfig
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b h w 1"]:
-        vit, (channels, features, taps) = self.config.vit, self.config.head
-        dtype = self.config.compute_dtype
+        cfg, vit, dtype = self.config, self.config.vit, self.config.compute_dtype
         h, w = images.shape[1:3]
         (top, bottom), (left, right) = (_padding(n, vit.patch) for n in (h, w))
         x = jnp.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
         x = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
         size = x.shape[1:3]
         grid = (size[0] // vit.patch, size[1] // vit.patch)
-        tokens = ViT(vit, taps, dtype=dtype, remat=self.config.remat, name="vit")(x)
-        head = DPT(channels, features, self.config.dpt_stride, dtype, name="head")
-        raw = head(tokens, grid, size)[:, top : top + h, left : left + w]
-        low, high = 1 / self.config.max_depth, 1 / self.config.min_depth
-        return 1.0 / (low + (high - low) * nn.sigmoid(raw))
+        plain = cfg.head == "dinov2"  # DINOv2's heads read the blocks as they are
+        taps = ViT(vit, cfg.taps, norm_taps=not plain, dtype=dtype, remat=cfg.remat, name="vit")(x)
+        raw = DPT(cfg.dpt, dtype, name="head")(taps, grid, size)
+        value = bilinear(_activate(raw, cfg), size, align_corners=not plain)
+        return _to_depth(value[:, top : top + h, left : left + w], cfg)
+
+
+def _activate(raw: Array, cfg: DepthConfig) -> Array:
+    """The head's raw output as the quantity that `output` names; this is what is interpolated."""
+    low, high = 1 / cfg.max_depth, 1 / cfg.min_depth
+    if cfg.output == "disparity_sigmoid":
+        return low + (high - low) * nn.sigmoid(raw)
+    if cfg.output == "metric_sigmoid":
+        return cfg.max_depth * nn.sigmoid(raw)
+    if cfg.output == "relu_depth":
+        return jnp.clip(nn.relu(raw) + cfg.min_depth, cfg.min_depth, cfg.max_depth)
+    return nn.relu(raw)
+
+
+def _to_depth(value: Array, cfg: DepthConfig) -> Array:
+    if cfg.output == "disparity_sigmoid":
+        return 1.0 / value
+    if cfg.output == "relu_disparity":
+        return 1.0 / jnp.maximum(value, 1 / cfg.max_depth)
+    return jnp.maximum(value, cfg.min_depth)
 
 
 def _padding(length: int, patch: int) -> tuple[int, int]:

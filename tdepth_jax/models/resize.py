@@ -10,18 +10,30 @@ import numpy as np
 from jaxtyping import Array, Float
 
 
-def bilinear(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b u v c"]:
-    """Bilinear with the corner pixels' centres aligned (`align_corners=True`), as every DPT head does."""
-    if x.shape[1:3] == size:
+def bilinear(
+    x: Float[Array, "b h w c"], size: tuple[int, int], *, align_corners: bool = True
+) -> Float[Array, "b u v c"]:
+    """Bilinear resize to `size`; `align_corners` keeps the corner pixels' centres in place, as DPT heads do.
+
+    Two small products with constant matrices: on every backend the backward pass is as quick as the forward
+    one, which a gather's is not (measured on CPU: half the time of gathering, forward and backward together).
+    """
+    if x.shape[1:3] == tuple(size):
         return x
-    rows, columns = (jnp.asarray(aligned_weights(n, m), x.dtype) for n, m in zip(size, x.shape[1:3], strict=True))
+    rows, columns = (
+        jnp.asarray(linear_weights(n, m, align_corners), x.dtype)
+        for n, m in zip(size, x.shape[1:3], strict=True)
+    )
     return jnp.einsum("uh,bhwc,vw->buvc", rows, x, columns, optimize="optimal")
 
 
 @functools.cache
-def aligned_weights(out: int, source: int) -> Float[np.ndarray, "out source"]:
-    """Linear weights of `out` samples spread from the first to the last of `source` samples."""
-    position = np.linspace(0.0, source - 1.0, out) if out > 1 else np.zeros(1)
+def linear_weights(out: int, source: int, align_corners: bool) -> Float[np.ndarray, "out source"]:
+    """Linear weights of `out` samples along an axis of `source` samples, the border samples repeated outside."""
+    if align_corners:
+        position = np.linspace(0.0, source - 1.0, out) if out > 1 else np.zeros(1)
+    else:
+        position = np.clip((np.arange(out) + 0.5) * source / out - 0.5, 0.0, source - 1.0)
     return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(source))).astype(np.float32)
 
 
@@ -33,8 +45,6 @@ def bicubic_weights(out: int, source: int, convention: str) -> Float[np.ndarray,
     "size": the same kernel with the scale out / source (Hugging Face).
     "antialias": a = -0.5, the kernel widened when shrinking, weights renormalised (DINOv2 with registers).
     """
-    if out == source:
-        return np.eye(source, dtype=np.float32)
     step = source / (out + 0.1) if convention == "offset" else source / out
     centre = (np.arange(out) + 0.5) * step - 0.5
     if convention == "antialias":

@@ -74,7 +74,7 @@ class ViT(nn.Module):
             block, variable_axes={"params": 0}, split_rngs={"params": True}, length=cfg.depth
         )(cfg, self.dtype, name="blocks")  # fmt: skip
         _, every = blocks(x, None)
-        norm = nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name="norm")
+        norm = nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=jnp.float32, name="norm")
         outputs = []
         for index in self.taps:
             tokens = norm(every[index]).astype(self.dtype) if self.norm_taps else every[index]
@@ -91,20 +91,26 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b n c"], _: None) -> tuple[Array, Array]:
         cfg = self.config
-        y = nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name="norm1")(x).astype(self.dtype)
+        y = nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=jnp.float32, name="norm1")(x).astype(
+            self.dtype
+        )
         qkv = nn.Dense(3 * cfg.dim, dtype=self.dtype, kernel_init=_init, name="qkv")(y)
         q, k, v = rearrange(qkv, "b n (three h d) -> three b n h d", three=3, h=cfg.heads)
         y = rearrange(jax.nn.dot_product_attention(q, k, v), "b n h d -> b n (h d)")
         y = nn.Dense(cfg.dim, dtype=self.dtype, kernel_init=_init, name="proj")(y)
         x = x + y * self.param("ls1", nn.initializers.constant(cfg.layer_scale), (cfg.dim,)).astype(x.dtype)
-        y = nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name="norm2")(x).astype(self.dtype)
+        y = nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=jnp.float32, name="norm2")(x).astype(
+            self.dtype
+        )
         if cfg.ffn == "swiglu":
             y = nn.Dense(2 * cfg.hidden, dtype=self.dtype, kernel_init=_init, name="w12")(y)
             gate, y = jnp.split(y, 2, axis=-1)
             y = nn.Dense(cfg.dim, dtype=self.dtype, kernel_init=_init, name="w3")(nn.silu(gate) * y)
         else:
             y = nn.Dense(cfg.hidden, dtype=self.dtype, kernel_init=_init, name="fc1")(y)
-            y = nn.Dense(cfg.dim, dtype=self.dtype, kernel_init=_init, name="fc2")(nn.gelu(y, approximate=False))
+            y = nn.Dense(cfg.dim, dtype=self.dtype, kernel_init=_init, name="fc2")(
+                nn.gelu(y, approximate=False)
+            )
         x = x + y * self.param("ls2", nn.initializers.constant(cfg.layer_scale), (cfg.dim,)).astype(x.dtype)
         return x, x
 
