@@ -79,13 +79,17 @@ METADATA = {
 }
 
 
-def counts_from_celsius(celsius: Float[np.ndarray, ...], sensor: SensorFacts) -> Float[np.ndarray, ...]:
+def counts_from_celsius(
+    celsius: Float[np.ndarray, "*shape"] | float, sensor: SensorFacts
+) -> Float[np.ndarray, "*shape"]:
     """Counts (not rounded) of a black body at `celsius`."""
     kelvin = np.maximum(np.asarray(celsius) + 273.15, 120.0)  # float32 overflows below
     return sensor.planck_R / (np.exp(sensor.planck_B / kelvin) - sensor.planck_F) + sensor.planck_O
 
 
-def celsius_from_counts(counts: Float[np.ndarray, ...], sensor: SensorFacts) -> Float[np.ndarray, ...]:
+def celsius_from_counts(
+    counts: Float[np.ndarray, "*shape"], sensor: SensorFacts
+) -> Float[np.ndarray, "*shape"]:
     """The temperature of a black body that gives `counts`: the inverse of `counts_from_celsius`."""
     signal = np.maximum(np.asarray(counts, np.float64) - sensor.planck_O, 1e-6)
     return sensor.planck_B / np.log(sensor.planck_R / signal + sensor.planck_F) - 273.15

@@ -198,10 +198,9 @@ def _finish(c: _Canvas, weather) -> GroundMap:
     paint = paint + c.mark[..., None] * (0.62 - paint)
     if weather.sun_strength > 0:
         paint = paint * (1 - 0.62 * weather.sun_strength * shade)[..., None]
-    heat = cv2.GaussianBlur(heat, (0, 0), 0.7)  # soft edges: a texel is 12 cm wide
-    paint = cv2.GaussianBlur(paint.astype(np.float32), (0, 0), 0.7)
+    heat = np.asarray(cv2.GaussianBlur(heat, (0, 0), 0.7))  # soft edges: a texel is 12 cm wide
     heat_levels, tops = _stack(heat)
-    paint_levels, _ = _stack(paint)
+    paint_levels, _ = _stack(np.asarray(cv2.GaussianBlur(paint.astype(np.float32), (0, 0), 0.7)))
     style = materials.column("style").astype(np.uint8)[c.kind]
     return GroundMap(c.low, heat_levels, paint_levels, tops, c.label, style)
 

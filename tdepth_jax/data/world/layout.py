@@ -73,7 +73,7 @@ def _distance(b: Builder, way: Line) -> None:
     r = b.rng
     cx, cy, _ = way.at(10.0)
     for angle in np.arange(0, 2 * np.pi, 0.16):
-        if r.random() < 0.25:
+        if r.random() < 0.15:
             continue
         d = r.uniform(72, 98)
         x, y = cx + d * np.cos(angle), cy + d * np.sin(angle)
@@ -87,9 +87,9 @@ def _distance(b: Builder, way: Line) -> None:
 def _rows(b: Builder, way: Line, style: str, side: int, edge: float, stop: float) -> None:
     """Buildings, walls, hedges and trees along one side, from the pavement's edge outwards."""
     r = b.rng
-    near = {"street": (0.2, 3.0), "suburb": (3.0, 9.0), "open": (10.0, 22.0), "works": (2.0, 14.0)}[style]
-    gap = {"street": 0.12, "suburb": 0.35, "open": 0.6, "works": 0.25}[style]
-    tall = {"street": (5, 17), "suburb": (4.5, 8), "open": (4, 9), "works": (4, 11)}[style]
+    near = {"street": (0.2, 2.5), "suburb": (1.0, 6.0), "open": (4.0, 13.0), "works": (1.0, 10.0)}[style]
+    gap = {"street": 0.05, "suburb": 0.2, "open": 0.45, "works": 0.2}[style]
+    tall = {"street": (6, 17), "suburb": (5, 9), "open": (5, 10), "works": (5, 12)}[style]
     setback = r.uniform(*near)
     s = -18.0
     while s < stop:
@@ -105,7 +105,7 @@ def _rows(b: Builder, way: Line, style: str, side: int, edge: float, stop: float
                 kind = r.choice(["wall", "hedge"])
                 pieces.barrier(b, x, y, a, length * 0.8, r.uniform(0.7, 2.0), kind)
         else:
-            for _ in range(r.integers(1, 5)):
+            for _ in range(r.integers(1, 4)):
                 x, y, _ = way.at(s + r.uniform(0, length), side * (edge + r.uniform(1.0, 12)))
                 pieces.tree(b, x, y)
                 x, y, _ = way.at(s + r.uniform(0, length), side * (edge + r.uniform(0.5, 5)))
@@ -128,7 +128,7 @@ def _kerbside(b: Builder, way: Line, side: int, road: float, walk: float, stop: 
         pick = r.random()
         if pick < plan["trees"]:
             pieces.tree(b, x, y)
-        elif pick < plan["trees"] + 0.25:
+        elif pick < plan["trees"] + 0.08:
             pieces.pole(b, x, y, lamp=False, towards=r.uniform(0, 6))
         s += r.uniform(4.5, 11)
     for _ in range(plan["people"]):
@@ -137,7 +137,7 @@ def _kerbside(b: Builder, way: Line, side: int, road: float, walk: float, stop: 
     for _ in range(plan["bikes"]):
         x, y, a = way.at(r.uniform(5, 40), side * (road + walk * 0.8))
         pieces.bicycle(b, x, y, a + r.normal(0, 0.5), rider=False)
-    for s in np.arange(r.uniform(0, 14), stop, r.uniform(18, 26)):
+    for s in np.arange(r.uniform(6, 26), stop, r.uniform(28, 40)):
         x, y, a = way.at(s, side * (road + 0.5))
         pieces.pole(b, x, y, lamp=True, towards=a - side * np.pi / 2)
 
@@ -154,8 +154,8 @@ def _street(style: str, b: Builder, way: Line, reach: float) -> Ground:
         kind = style if r.random() < 0.7 else r.choice(["street", "suburb", "open"])
         _rows(b, way, kind, side, road + walk, stop)
         plan = {
-            "parked": r.choice([0.1, 0.5, 0.85]) if road > 4.0 else r.choice([0.0, 0.25]),
-            "trees": r.choice([0.1, 0.4, 0.65]),
+            "parked": r.choice([0.05, 0.25, 0.6]) if road > 4.0 else r.choice([0.0, 0.15]),
+            "trees": r.choice([0.0, 0.1, 0.25]),
             "people": int(r.integers(0, 4)),
             "bikes": int(r.integers(0, 2)),
         }
@@ -179,7 +179,7 @@ def _street(style: str, b: Builder, way: Line, reach: float) -> Ground:
 def _court(b: Builder, way: Line, reach: float) -> Ground:
     """A campus court or parking ground: buildings around, islands, benches, people, parked cars."""
     r = b.rng
-    front, left, right = reach + r.uniform(9, 38), r.uniform(7, 24), r.uniform(7, 24)
+    front, left, right = reach + r.uniform(6, 24), r.uniform(5, 15), r.uniform(5, 15)
     for side, gap in ((1, left), (-1, right)):
         s = -15.0
         while s < front + 8:
@@ -195,10 +195,10 @@ def _court(b: Builder, way: Line, reach: float) -> Ground:
         pieces.building(b, x, y, a + np.pi / 2, length, width, r.uniform(5, 18))
         across += length + r.choice([0.0, 3.0])
     place = lambda: way.at(r.uniform(3, front - 2), r.uniform(-right + 1.5, left - 1.5))  # noqa: E731
-    for _ in range(r.integers(4, 12)):
+    for _ in range(r.integers(1, 5)):
         x, y, _ = place()
         pieces.tree(b, x, y)
-    for _ in range(r.integers(3, 10)):
+    for _ in range(r.integers(1, 4)):
         x, y, _ = place()
         pieces.bush(b, x, y, r.uniform(0.7, 1.6))
     for _ in range(r.integers(0, 5)):
@@ -210,10 +210,10 @@ def _court(b: Builder, way: Line, reach: float) -> Ground:
     for _ in range(r.integers(0, 4)):
         x, y, a = place()
         pieces.bicycle(b, x, y, r.uniform(0, 6.3), rider=False)
-    for _ in range(r.integers(0, 7)):
+    for _ in range(r.integers(0, 5)):
         x, y, a = place()
         pieces.car(b, x, y, a + r.choice([0, np.pi / 2, np.pi]), running=r.random() < 0.2)
-    for _ in range(r.integers(2, 6)):
+    for _ in range(r.integers(1, 4)):
         x, y, _ = place()
         pieces.pole(b, x, y, lamp=True, towards=r.uniform(0, 6))
     if r.random() < 0.5:

@@ -22,7 +22,7 @@ def building(b: Builder, x, y, yaw, length, width, height, *, margin=2.0, gable=
     r = b.rng
     material = r.choice(["brick", "plaster", "panel", "brick", "plaster", "ribbed"])
     tint = r.uniform(0.6, 1.3) * r.uniform(0.85, 1.15, 3)
-    windows = (r.uniform(1.8, 4.0), r.uniform(2.6, 3.4), r.uniform(0.3, 0.75), r.uniform(0.35, 0.6))
+    windows = (r.uniform(2.4, 3.2), 3.0, r.uniform(0.35, 0.65), r.uniform(0.4, 0.55))
     if plain or material == "ribbed":
         windows = (0.0, 0.0, 0.0, 0.0)
     warmth = r.normal(0, 1.2)
@@ -71,7 +71,8 @@ def tree(b: Builder, x, y, size=None) -> None:
         if z - half[2] < 3.4 and not b.free(x + dx, y + dy, 0.0, 2 * half[0], 2 * half[1], 1.3):
             continue
         b.ball("foliage", "vegetation", x + dx, y + dy, z, half,
-               tint=tint * r.uniform(0.8, 1.2), warmth=warmth + r.normal(0, 0.6), holes=r.uniform(0.02, 0.14))  # fmt: skip
+               tint=tint * r.uniform(0.8, 1.2), warmth=warmth + r.normal(0, 0.6),
+               holes=r.uniform(0.0, 0.05))  # fmt: skip
     b.blobs.append((x, y, 2.0 * size, stem + size))
 
 
@@ -81,7 +82,7 @@ def bush(b: Builder, x, y, scale=1.0) -> None:
     half = r.uniform(0.4, 0.9, 3) * scale
     if b.free(x, y, 0.0, 2 * half[0], 2 * half[1], 1.8):
         b.ball("foliage", "vegetation", x, y, half[2] * 0.6, half, tint=r.uniform(0.7, 1.3) * np.ones(3),
-               warmth=r.normal(0, 0.8), holes=0.03)  # fmt: skip
+               warmth=r.normal(0, 0.8), holes=0.0)  # fmt: skip
 
 
 def barrier(b: Builder, x, y, yaw, length, height, kind) -> None:
@@ -103,7 +104,7 @@ def pole(b: Builder, x, y, *, lamp=False, towards=0.0) -> None:
     if not b.free(x, y, 0.0, 0.2, 0.2, 1.3):
         return
     height = r.uniform(5.0, 7.5) if lamp else r.uniform(2.2, 3.2)
-    b.pillar("metal", "pole", x, y, r.uniform(0.07, 0.13), height, warmth=r.normal(0, 1.0))
+    b.pillar("metal", "pole", x, y, r.uniform(0.06, 0.09), height, warmth=r.normal(0, 1.0))
     if lamp:
         hx, hy = x + 1.2 * np.cos(towards), y + 1.2 * np.sin(towards)
         b.box("metal", "pole", (x + hx) / 2, (y + hy) / 2, towards, (1.4, 0.12, 0.12), base=height - 0.1)

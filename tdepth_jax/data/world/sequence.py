@@ -26,7 +26,7 @@ from tdepth_jax.data.world.facts import FRAMES_PER_SECOND, MAX_DEPTH, SENSORS, S
 from tdepth_jax.errors import UserError
 
 Frame = dict[str, Any]
-_DEFAULTS = {"train": (64, 24), "test": (9, 30), "new_scene": (6, 30)}  # sequences, frames each
+_DEFAULTS = {"train": (160, 16), "test": (9, 30), "new_scene": (6, 30)}  # sequences, frames each
 _TURNS = {  # conditions in the order in which a split goes through them
     "train": ("day", "night", "day", "night", "fog", "day", "night", "crossover", "day"),
     "test": ("day", "night", "fog", "crossover", "day", "night", "day", "night", "fog"),
@@ -39,9 +39,9 @@ _STYLES = {
 }
 # Camera height (metres), mean downward pitch, spread of pitch and roll (degrees), pace (metres a frame).
 _RIGS = {
-    "handheld": (1.55, 2.0, 5.0, 0.30, 0.42),
-    "car": (1.30, 1.0, 4.0, 0.40, 0.80),
-    "mast": (2.60, 7.0, 5.0, 0.35, 0.70),
+    "handheld": (1.55, 2.0, 6.0, 0.30, 0.42),
+    "car": (1.30, 1.0, 5.0, 0.40, 0.80),
+    "mast": (2.60, 8.0, 6.0, 0.35, 0.70),
 }
 
 
@@ -64,7 +64,7 @@ def sequences(
     split: str, *, seed: int = 0, height: int = 128, width: int = 160, count: int | None = None,
     frames: int | None = None,
 ) -> tuple[SequenceSpec, ...]:  # fmt: skip
-    """The sequences of a split, `count` of them with `frames` frames each (defaults: 64x24, 9x30, 6x30).
+    """The sequences of a split, `count` of them with `frames` frames each (defaults: 160x16, 9x30, 6x30).
 
     Raises a `UserError` for an unknown split or sizes too small to render.
     """
@@ -142,8 +142,8 @@ def _drive(spec: SequenceSpec, rng: np.random.Generator, way: layout.Line, lane:
     pace = rng.uniform(slow, fast) * (1 + 0.25 * _wobble(rng, n, 1.0).clip(-1, 1))
     s = np.cumsum(pace) - pace[0]
     x, y, heading = way.at(s, lane + _wobble(rng, n, 0.12))
-    z = height * rng.uniform(0.9, 1.12) + _wobble(rng, n, 0.02 if spec.rig != "handheld" else 0.035)
-    yaw = heading + rng.normal(0, np.radians(9)) + _wobble(rng, n, np.radians(1.2))
+    z = height * rng.uniform(0.94, 1.06) + _wobble(rng, n, 0.02 if spec.rig != "handheld" else 0.035)
+    yaw = heading + np.radians(rng.uniform(-18, 18)) + _wobble(rng, n, np.radians(1.2))
     pitch = np.radians(down + spread * rng.uniform(-1.7, 1.7)) + _wobble(rng, n, np.radians(0.5))
     roll = rng.normal(0, np.radians(spread * 0.7)) + _wobble(rng, n, np.radians(0.5))
     # Camera axes in the world at zero yaw: x right = -y, y down = -z, z forward = x.

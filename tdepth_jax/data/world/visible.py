@@ -62,7 +62,7 @@ def image(
     mottle = materials.column("mottle").astype(np.float32)[material]
     base = materials.column("albedo").astype(np.float32)[material] * looks.tint[s]
     base = base * np.clip(1 + mottle * surface.texture[k], 0.2, 2)[:, None]
-    pane = surface.windows[k, None] if surface.windows.ndim > 1 else surface.windows[k][:, None]
+    pane = surface.windows[k, None]
     albedo[k] = base + pane * (np.array([0.10, 0.12, 0.15], np.float32) - base)
     if weather.lamps:
         warm = np.where(surface.window_draw[k] > 0.6, 0.55, 0.004)[:, None] * pane * _WARM
@@ -83,12 +83,12 @@ def image(
     linear = albedo * light + glow
     sky = hits.solid == SKY
     linear[sky] = _sky(hits.ray[sky], weather)
-    path = np.where(sky, 0, np.where(sky, 0, hits.depth) * np.linalg.norm(hits.ray, axis=1))
+    path = np.where(sky, 0, hits.depth) * np.linalg.norm(hits.ray, axis=1)
     clear = np.exp(-weather.haze_visible * path)[:, None]
     linear = clear * linear + (1 - clear) * weather.fog_light * _FOG
-    linear = cv2.GaussianBlur(linear.reshape(height, width, 3).astype(np.float32), (0, 0), 0.5)
-    noise = rng.standard_normal(linear.shape, np.float32)
-    exposed = linear * weather.exposure * 0.8
+    blurred = cv2.GaussianBlur(linear.reshape(height, width, 3).astype(np.float32), (0, 0), 0.5)
+    noise = rng.standard_normal(blurred.shape, np.float32)
+    exposed = blurred * weather.exposure * 0.8
     exposed += noise * (0.004 * np.sqrt(np.maximum(exposed, 0) + 0.02) + (0.003 if weather.lamps else 0.001))
     exposed = np.clip(exposed, 0, None)
     toned = exposed / (1 + 0.35 * exposed)  # a soft shoulder, as cameras have

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -44,12 +45,13 @@ def draw(condition: str, rng: np.random.Generator, *, warmer: float = 0.0) -> We
     u = rng.uniform
     around, high = u(0, 2 * np.pi), u(0.35, 1.0)
     sun = np.array([np.cos(around) * np.cos(high), np.sin(around) * np.cos(high), np.sin(high)])
-    common = {"condition": condition, "sun": sun}
+    common: dict[str, Any] = {"condition": condition, "sun": sun}
     if condition == "day":
         air = u(12, 24) + warmer
-        return Weather(air=air, zenith=air - u(20, 42), sky_scale=u(0.15, 0.3), clouds=u(0, 8), sun_strength=u(0.6, 1.0),
-                       contrast=u(0.9, 1.15), detail=u(0.85, 1.2), night=0.0, haze_thermal=0.0006,
-                       haze_visible=0.001, light=0.45, lamps=False, exposure=1.55, fog_light=0.75, **common)  # fmt: skip
+        return Weather(air=air, zenith=air - u(20, 42), sky_scale=u(0.15, 0.3), clouds=u(0, 8),
+                       sun_strength=u(0.6, 1.0), contrast=u(0.9, 1.15), detail=u(0.85, 1.2), night=0.0,
+                       haze_thermal=0.0006, haze_visible=0.001, light=0.45, lamps=False,
+                       exposure=1.55, fog_light=0.75, **common)  # fmt: skip
     if condition == "night":
         air = u(3, 13) + warmer
         return Weather(air=air, zenith=air - u(18, 36), sky_scale=u(0.15, 0.3), clouds=u(0, 5), sun_strength=0.0,
@@ -59,7 +61,8 @@ def draw(condition: str, rng: np.random.Generator, *, warmer: float = 0.0) -> We
         air = u(4, 12) + warmer
         return Weather(air=air, zenith=air - u(6, 12), sky_scale=u(0.3, 0.5), clouds=u(0, 1), sun_strength=0.12,
                        contrast=u(0.45, 0.65), detail=u(0.45, 0.65), night=0.4, haze_thermal=u(0.004, 0.008),
-                       haze_visible=u(0.045, 0.09), light=0.5, lamps=False, exposure=1.4, fog_light=0.42, **common)  # fmt: skip
+                       haze_visible=u(0.045, 0.09), light=0.5, lamps=False,
+                       exposure=1.4, fog_light=0.42, **common)  # fmt: skip
     if condition == "crossover":
         air = u(7, 17) + warmer
         return Weather(air=air, zenith=air - u(7, 14), sky_scale=u(0.2, 0.4), clouds=u(0, 3), sun_strength=0.05,
