@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float
 
+from tdepth_jax.models.attention import attention
 from tdepth_jax.models.resize import bicubic_weights
 
 
@@ -96,7 +96,7 @@ class Block(nn.Module):
         )
         qkv = nn.Dense(3 * cfg.dim, dtype=self.dtype, kernel_init=_init, name="qkv")(y)
         q, k, v = rearrange(qkv, "b n (three h d) -> three b n h d", three=3, h=cfg.heads)
-        y = rearrange(jax.nn.dot_product_attention(q, k, v), "b n h d -> b n (h d)")
+        y = rearrange(attention(q, k, v), "b n h d -> b n (h d)")
         y = nn.Dense(cfg.dim, dtype=self.dtype, kernel_init=_init, name="proj")(y)
         x = x + y * self.param("ls1", nn.initializers.constant(cfg.layer_scale), (cfg.dim,)).astype(x.dtype)
         y = nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=jnp.float32, name="norm2")(x).astype(
@@ -120,7 +120,7 @@ _init = nn.initializers.truncated_normal(0.02)
 
 def _positions(pos: Float[Array, "1 n c"], h: int, w: int, cfg: ViTConfig) -> Float[Array, "1 m c"]:
     """Position embeddings for an h x w grid, the class token's first."""
-    if (h, w) == (cfg.pos_grid, cfg.pos_grid):
+    if (h, w) == (cfg.pos_grid, cfg.pos_grid):  # the references skip the resize here, and only here
         return pos
     rows, columns = (bicubic_weights(n, cfg.pos_grid, cfg.interpolation) for n in (h, w))
     grid = rearrange(pos[:, 1:], "1 (i j) c -> i j c", i=cfg.pos_grid)
