@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import multiprocessing
+import os
 import time
 
 SECONDS = 8.0
@@ -19,7 +20,7 @@ def _work(first: int) -> tuple[int, float]:
     from tdepth_jax.data import world
 
     cv2.setNumThreads(1)
-    specs = world.sequences("train", frames=30)
+    specs = world.sequences("train")
     frames, k, start = 0, first, time.perf_counter()
     while time.perf_counter() - start < SECONDS:  # whole sequences, their laying out included
         frames += sum(1 for _ in world.render(specs[k % len(specs)]))
@@ -32,6 +33,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, default=2)
     count = parser.parse_args().processes
+    # Children read this when they import NumPy: threads of a BLAS in every process only get in each other's way.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(count, mp_context=context) as pool:
         results = list(pool.map(_work, range(count)))
