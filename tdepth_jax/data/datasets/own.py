@@ -1,0 +1,512 @@
+"""Your own thermal frames as records: checked, masked, split into train and a held-back test part.
+
+DIR holds the frames (16-bit PNG or TIFF, .npy, radiometric JPEG) in the order of their names, or sub-folders of
+frames, one for each sequence, or TIFF stacks, each of them a sequence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tdepth_jax.data import records
+from tdepth_jax.data.datasets.base import RecordsBuilder
+from tdepth_jax.errors import UserError
+from tdepth_jax.thermal import faults, intrinsics, io
+from tdepth_jax.thermal.faults import Fault
+
+HELP = "your own thermal frames: a folder, and the camera's K or field of view"
+SAMPLES = 24  # frames of a sequence that are looked at closely; all are opened
+LEAST_FRAMES = 3  # a snippet (t-1, t, t+1)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--raw", required=True, type=Path, metavar="DIR", help="folder of frames, or of sequences")
+    camera = parser.add_mutually_exclusive_group(required=True)
+    camera.add_argument(
+        "--fov-x", type=float, metavar="DEG", help="horizontal field of view, when K is not known"
+    )
+    camera.add_argument(
+        "--intrinsics", metavar="K", help="fx,fy,cx,cy in pixels of the frames, or a Kalibr FILE.yaml"
+    )
+    add(
+        "--timestamps",
+        metavar="FILE",
+        help="one time a line, seconds or ns; a name without a folder is looked for in every sequence's folder",
+    )
+    add(
+        "--fps",
+        type=float,
+        default=10.0,
+        metavar="N",
+        help="frames per second where there are no timestamps (10)",
+    )
+    add(
+        "--poses",
+        metavar="FILE",
+        help="world_from_camera, a line for every frame: 12 numbers (KITTI), 16, or t x y z qx qy qz qw (TUM); found "
+        "as --timestamps are",
+    )
+    mask = parser.add_mutually_exclusive_group()
+    mask.add_argument("--mask", type=Path, metavar="FILE.png", help="usable pixels white, others black")
+    mask.add_argument(
+        "--mask-bottom", type=float, metavar="FRACTION", help="the lowest part of the image is the car itself"
+    )
+    add(
+        "--holdout",
+        type=float,
+        default=0.15,
+        metavar="F",
+        help="share held back at each sequence's end (0.15)",
+    )
+    add("--unit", choices=("raw", "centikelvin"), default="raw", help="what 16-bit values are (raw)")
+    add(
+        "--condition",
+        default="unknown",
+        metavar="NAME",
+        help="day, night, rain, ...: the tables' rows (unknown)",
+    )
+
+
+def build(args: argparse.Namespace) -> Own:
+    """Checks everything first: grave faults stop, the others are printed and kept in the metadata."""
+    if not 0 <= args.holdout < 1:
+        raise UserError(f"--holdout={args.holdout:g}: it is a share, 0 or more and less than 1")
+    if not args.fps > 0:
+        raise UserError(f"--fps={args.fps:g}: frames per second are more than 0")
+    found = _find_sequences(args.raw)
+    checked = [_look(name, files, args.unit, args.raw) for name, files in found]
+    size = _one_size(checked)
+    given = (
+        intrinsics.parse(args.intrinsics, size) if args.intrinsics else intrinsics.from_fov(args.fov_x, size)
+    )
+    valid = _mask(args, size)
+    specs, found_faults = [], faults.intrinsics_faults(given.K, size, args.intrinsics or "--fov-x")
+    for seen in checked:
+        times = _timestamps(args, seen, only=len(checked) == 1)
+        poses = _poses(args, seen, only=len(checked) == 1)
+        found_faults += _sequence_faults(seen, times, valid, args.unit)
+        specs += _segments(seen, times, poses, valid, given.K, args)
+    notes = _report(found_faults, checked, given)
+    return Own(
+        data_dir=args.out,
+        name=args.name,
+        splits=_split(specs, args.holdout),
+        facts=_facts(args, checked, given, notes),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Shot:
+    """Where a frame is: a file, and its number in it."""
+
+    path: Path
+    page: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """One sequence to be written; plain values, for worker processes."""
+
+    name: str
+    shots: tuple[Shot, ...]
+    times: tuple[int, ...]
+    poses: tuple[np.ndarray, ...] | None
+    K: np.ndarray
+    valid: np.ndarray | None
+    unit: str
+    condition: str
+
+    @property
+    def frames(self) -> int:
+        return len(self.shots)
+
+
+class Own(RecordsBuilder):
+    """A user's own thermal frames."""
+
+    def __init__(
+        self, *, data_dir: Any, name: str | None, splits: dict[str, tuple[Spec, ...]], facts: dict[str, Any]
+    ) -> None:
+        self._splits, self._facts = splits, facts
+        super().__init__(data_dir=data_dir, name=name)
+
+    def modalities(self) -> frozenset[str]:
+        first = next(iter(self._splits.values()))[0]
+        keys = {"thermal/image", "thermal/K"}
+        keys |= {"thermal/valid"} if first.valid is not None else set()
+        keys |= {"thermal/world_from_camera"} if first.poses is not None else set()
+        return frozenset(keys)
+
+    def facts(self) -> dict[str, Any]:
+        return self._facts
+
+    def sequences(self) -> dict[str, tuple[Spec, ...]]:
+        return self._splits
+
+    @staticmethod
+    def frames(spec: Spec) -> Iterator[records.Frame]:
+        opened: io.Thermal | None = None
+        for number, shot in enumerate(spec.shots):
+            if opened is None or opened.source != shot.path:
+                opened = _read(shot.path, spec.unit)
+            frame: records.Frame = {
+                "sequence": spec.name,
+                "index": number,
+                "timestamp_ns": spec.times[number],
+                "condition": spec.condition,
+                "thermal/image": opened.counts()[shot.page],
+                "thermal/K": spec.K,
+            }
+            if spec.valid is not None:
+                frame["thermal/valid"] = spec.valid.astype(np.uint8)
+            if spec.poses is not None:
+                frame["thermal/world_from_camera"] = spec.poses[number]
+            yield frame
+
+
+# Finding and looking.
+
+
+def _read(path: Path, unit: str) -> io.Thermal:
+    return io.read(path, unit=unit if unit == "centikelvin" else None)
+
+
+def _find_sequences(raw: Path) -> list[tuple[str, list[Path]]]:
+    """(name, files) of every sequence: a folder's single frames are one, each of its stacks is one."""
+    if not raw.is_dir():
+        raise UserError(f"--raw={raw} is no folder; give the folder that holds the frames")
+    found: list[tuple[str, list[Path]]] = []
+    for folder, below, _ in os.walk(raw):
+        below[:] = sorted((name for name in below if not name.startswith(".")), key=io.natural_key)
+        files = io.image_files(Path(folder))
+        if not files:
+            continue
+        name = Path(folder).relative_to(raw).as_posix()
+        name = raw.resolve().name if name == "." else name
+        if files[0].suffix.lower() in (".tif", ".tiff", ".npy") and all(
+            len(io.read(f)) > 1 for f in files[:2]
+        ):
+            found += [(f.stem if len(files) > 1 or name == "." else name, [f]) for f in files]
+        else:
+            found.append((name, files))
+    if not found:
+        raise UserError(f"{raw} holds no frames ({', '.join(io.SUFFIXES)}), nor do its sub-folders")
+    return sorted(found, key=lambda one: io.natural_key(one[0]))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """What reading a whole sequence showed."""
+
+    name: str
+    folder: Path
+    shots: tuple[Shot, ...]
+    sizes: tuple[tuple[int, int], ...]
+    units: tuple[str, ...]
+    notes: tuple[str, ...]
+    constant: frozenset[int]
+    repeated: frozenset[int]
+    top: int
+    samples: np.ndarray  # uint16 [k, h, w]: neighbours in the middle
+    spread: tuple[tuple[int, np.ndarray], ...]  # frames over the whole length
+
+
+def _look(name: str, files: Sequence[Path], unit: str, raw: Path) -> _Seen:
+    """Opens every frame once; keeps a few."""
+    shots: list[Shot] = []
+    sizes, units, constant, repeated, top = [], [], set(), set(), 0
+    notes: dict[str, None] = {}
+    middle: list[np.ndarray] = []
+    spread: list[tuple[int, np.ndarray]] = []
+    every = max(1, len(files) // SAMPLES)
+    previous: np.ndarray | None = None
+    for path in files:
+        opened = _read(path, unit)
+        notes.update(dict.fromkeys(note for note in opened.notes[:1] if not notes))
+        counts = opened.counts()
+        for page, frame in enumerate(counts):
+            number = len(shots)
+            shots.append(Shot(path, page))
+            sizes.append(frame.shape)
+            units.append(opened.unit)
+            top = max(top, int(frame.max()))
+            if frame.min() == frame.max():
+                constant.add(number)
+            elif previous is not None and np.array_equal(previous, frame):
+                repeated.add(number)
+            elif len(middle) < SAMPLES:
+                middle.append(frame)
+            if number % (every if len(files) > 1 else max(1, len(counts) // SAMPLES)) == 0:
+                spread.append((number, frame))
+            previous = frame
+    same = len(set(sizes)) == 1 and middle
+    return _Seen(
+        name,
+        files[0].parent,
+        tuple(shots),
+        tuple(sizes),
+        tuple(units),
+        tuple(notes),
+        frozenset(constant),
+        frozenset(repeated),
+        top,
+        np.stack(middle) if same else np.zeros((0, 1, 1), np.uint16),
+        tuple(spread),
+    )
+
+
+def _one_size(checked: Sequence[_Seen]) -> tuple[int, int]:
+    for seen in checked:
+        fault = faults.size_fault(seen.sizes, seen.name)
+        if fault:
+            raise UserError(str(fault))
+    fault = faults.size_fault([seen.sizes[0] for seen in checked], "the sequences")
+    if fault:
+        raise UserError(str(fault))
+    return checked[0].sizes[0]
+
+
+def _sequence_faults(seen: _Seen, times: np.ndarray, valid: np.ndarray | None, unit: str) -> list[Fault]:
+    """Each kind of fault once a sequence, at the first frame that has it, with how many have it."""
+    by_name: dict[str, list[Fault]] = {}
+    for number, frame in seen.spread:
+        where = f"{seen.name}, {seen.shots[number].path.name}"
+        for fault in faults.frame_faults(frame, where, unit=seen.units[number], valid=valid):
+            by_name.setdefault(fault.name, []).append(fault)
+    found = []
+    for several in by_name.values():
+        first, count = several[0], len(several)
+        more = f" (so in {count} of {len(seen.spread)} frames looked at)" if count > 1 else ""
+        # A dark frame here and there is left out; a sequence of them is a failed recording.
+        grave = first.grave and 2 * count > len(seen.spread)
+        found.append(dataclasses.replace(first, sentence=first.sentence + more, grave=grave))
+    if len(seen.samples):
+        found += faults.sequence_faults(seen.samples, seen.name, valid=valid)
+    if seen.repeated:
+        said = (
+            f"{len(seen.repeated)} of {len(seen.shots)} frames repeat the one before (the camera froze: FFC)"
+        )
+        found.append(Fault("repeated", seen.name, said, "they are left out, and the sequence is cut there"))
+    found += faults.time_faults(times, seen.name)
+    found += [Fault("assumed", seen.name, note, "give --unit if that is wrong") for note in seen.notes]
+    return found
+
+
+def _report(found: Sequence[Fault], checked: Sequence[_Seen], given: intrinsics.Given) -> list[str]:
+    """Stops at grave faults; prints the others and returns them."""
+    still = [fault for fault in found if fault.name == "static"]
+    grave = [fault for fault in found if fault.grave]
+    if still and len(still) == len(checked):
+        grave += still
+    if grave:
+        more = f" (and {len(grave) - 1} more such faults)" if len(grave) > 1 else ""
+        raise UserError(f"{grave[0]}{more}")
+    notes = [*given.notes, *map(str, found)]
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
+    return notes
+
+
+# What comes with the frames.
+
+
+def _mask(args: argparse.Namespace, size: tuple[int, int]) -> np.ndarray | None:
+    """True where a pixel is usable, or None when all are."""
+    if args.mask_bottom is not None:
+        if not 0 < args.mask_bottom < 1:
+            raise UserError(
+                f"--mask-bottom={args.mask_bottom:g}: it is a share of the height, between 0 and 1"
+            )
+        valid = np.ones(size, bool)
+        valid[size[0] - round(args.mask_bottom * size[0]) :] = False
+        return valid
+    if args.mask is None:
+        return None
+    image = io.read(args.mask).pixels[0]
+    if image.shape != size:
+        raise UserError(
+            f"{args.mask} is {image.shape[1]}x{image.shape[0]}, the frames are {size[1]}x{size[0]}"
+        )
+    if not image.any():
+        raise UserError(f"{args.mask} is black all over: nothing would be usable; usable pixels are white")
+    return image > 0
+
+
+def _beside(option: str, given: str, seen: _Seen, only: bool) -> Path:
+    """The file for a sequence: in its folder, or the path itself when there is one sequence only."""
+    inside = seen.folder / given
+    if inside.is_file():
+        return inside
+    if only and Path(given).is_file():
+        return Path(given)
+    where = inside if only else f"{inside} (with several sequences every folder has its own)"
+    raise UserError(f"{option}: there is no file {where}")
+
+
+def _rows(path: Path, count: int) -> list[list[str]]:
+    """The words of every line that is no comment; as many lines as frames."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as text ({error})") from error
+    rows = [
+        line.replace(",", " ").split() for line in lines if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if len(rows) != count:
+        raise UserError(f"{path} has {len(rows)} lines for {count} frames; give one line for every frame")
+    return rows
+
+
+def _timestamps(args: argparse.Namespace, seen: _Seen, *, only: bool) -> np.ndarray:
+    """int64 nanoseconds. Numbers of 1e17 and more are ns, of 1e14 us, of 1e11 ms; smaller ones are seconds."""
+    if args.timestamps is None:
+        return np.rint(np.arange(len(seen.shots)) * (1e9 / args.fps)).astype(np.int64)
+    path = _beside("--timestamps", args.timestamps, seen, only)
+    times = []
+    for number, row in enumerate(_rows(path, len(seen.shots)), start=1):
+        try:
+            value = Decimal(row[-1])
+            unit = next(
+                (u for least, u in ((1e17, 1), (1e14, 10**3), (1e11, 10**6)) if value >= least), 10**9
+            )
+            times.append(int(value * unit))
+        except (InvalidOperation, ValueError, OverflowError):
+            raise UserError(f"{path}, line {number}: {row[-1]!r} is no time") from None
+    return np.array(times, np.int64)
+
+
+def _poses(args: argparse.Namespace, seen: _Seen, *, only: bool) -> np.ndarray | None:
+    """world_from_camera float64 [n, 4, 4]."""
+    if args.poses is None:
+        return None
+    path = _beside("--poses", args.poses, seen, only)
+    poses = []
+    for number, row in enumerate(_rows(path, len(seen.shots)), start=1):
+        try:
+            poses.append(_pose([float(word) for word in row]))
+        except ValueError as error:
+            raise UserError(f"{path}, line {number}: {error}") from None
+    return np.stack(poses)
+
+
+def _pose(numbers: Sequence[float]) -> np.ndarray:
+    pose = np.eye(4)
+    if len(numbers) == 12:
+        pose[:3] = np.reshape(numbers, (3, 4))
+    elif len(numbers) == 16:
+        pose = np.reshape(numbers, (4, 4)).astype(np.float64)
+    elif len(numbers) == 8:
+        pose[:3, 3] = numbers[1:4]
+        x, y, z, w = np.array(numbers[4:]) / max(float(np.linalg.norm(numbers[4:])), 1e-12)
+        pose[:3, :3] = [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    else:
+        raise ValueError(
+            f"{len(numbers)} numbers are no pose; write 12 (3x4), 16 (4x4) or 8 (t x y z qx qy qz qw)"
+        )
+    turn = pose[:3, :3]
+    if (
+        not np.isfinite(pose).all()
+        or np.abs(turn @ turn.T - np.eye(3)).max() > 1e-2
+        or np.linalg.det(turn) < 0
+    ):
+        raise ValueError("it is no rigid motion (the 3x3 part must be a rotation)")
+    return pose
+
+
+# Sequences to write.
+
+
+def _segments(
+    seen: _Seen,
+    times: np.ndarray,
+    poses: np.ndarray | None,
+    valid: np.ndarray | None,
+    K: np.ndarray,
+    args: argparse.Namespace,
+) -> list[Spec]:
+    """The sequence without constant and repeated frames, cut there and at gaps in time: no pair crosses a cut."""
+    bad = seen.constant | seen.repeated
+    late = set(faults.gaps(times).tolist())
+    runs: list[list[int]] = [[]]
+    for number in range(len(seen.shots)):
+        if (number in bad or number in late) and runs[-1]:
+            runs.append([])
+        if number not in bad:
+            runs[-1].append(number)
+    runs = [run for run in runs if len(run) >= LEAST_FRAMES]
+    return [
+        Spec(
+            name=seen.name if len(runs) == 1 else f"{seen.name}.{part}",
+            shots=tuple(seen.shots[i] for i in run),
+            times=tuple(int(times[i]) for i in run),
+            poses=None if poses is None else tuple(poses[i] for i in run),
+            K=K,
+            valid=valid,
+            unit=args.unit,
+            condition=args.condition,
+        )
+        for part, run in enumerate(runs)
+    ]
+
+
+def _split(specs: Sequence[Spec], holdout: float) -> dict[str, tuple[Spec, ...]]:
+    """Train, and the end of every sequence as test; parts too short for a snippet are left out."""
+    train, test = [], []
+    for spec in specs:
+        held = round(holdout * spec.frames)
+        held = max(held, LEAST_FRAMES) if holdout and spec.frames >= 3 * LEAST_FRAMES else held
+        cut = spec.frames - held
+        train.append(_part(spec, slice(0, cut)))
+        test.append(_part(spec, slice(cut, None)))
+    splits = {
+        "train": tuple(spec for spec in train if spec.frames >= LEAST_FRAMES),
+        "test": tuple(spec for spec in test if spec.frames >= LEAST_FRAMES),
+    }
+    if not splits["train"]:
+        raise UserError(
+            f"no sequence has {LEAST_FRAMES} good frames in a row to train on; record longer ones, or lower --holdout"
+        )
+    return {split: found for split, found in splits.items() if found}
+
+
+def _part(spec: Spec, part: slice) -> Spec:
+    poses = None if spec.poses is None else spec.poses[part]
+    return dataclasses.replace(spec, shots=spec.shots[part], times=spec.times[part], poses=poses)
+
+
+def _facts(
+    args: argparse.Namespace, checked: Sequence[_Seen], given: intrinsics.Given, notes: list[str]
+) -> dict[str, Any]:
+    units = {unit for seen in checked for unit in seen.units}
+    top = max(seen.top for seen in checked)
+    unit = "agc" if "agc8" in units else "centikelvin" if args.unit == "centikelvin" else "raw"
+    return {
+        "sensor": {
+            "name": "own",
+            "unit": unit,
+            "bit_depth": next(bits for bits in (8, 10, 12, 14, 16) if top < 2**bits),
+            "planck": None,
+            "from_celsius": "celsius" in units,  # counts are those of a FLIR A65 at the recorded temperatures
+            "frames_per_second": None if args.timestamps else args.fps,
+        },
+        "intrinsics": given.origin,
+        "timestamps": "given" if args.timestamps else "assumed",
+        "radar_columns": [],
+        "label_names": [],
+        "conditions": [args.condition],
+        "checks": notes,
+    }
