@@ -84,7 +84,7 @@ def build(args: argparse.Namespace) -> Own:
     if not args.fps > 0:
         raise UserError(f"--fps={args.fps:g}: frames per second are more than 0")
     found = _find_sequences(args.raw)
-    checked = [_look(name, files, args.unit, args.raw) for name, files in found]
+    checked = [_look(name, files, args.unit) for name, files in found]
     size = _one_size(checked)
     given = (
         intrinsics.parse(args.intrinsics, size) if args.intrinsics else intrinsics.from_fov(args.fov_x, size)
@@ -221,18 +221,18 @@ class _Seen:
     spread: tuple[tuple[int, np.ndarray], ...]  # frames over the whole length
 
 
-def _look(name: str, files: Sequence[Path], unit: str, raw: Path) -> _Seen:
+def _look(name: str, files: Sequence[Path], unit: str) -> _Seen:
     """Opens every frame once; keeps a few."""
     shots: list[Shot] = []
     sizes, units, constant, repeated, top = [], [], set(), set(), 0
-    notes: dict[str, None] = {}
+    notes: tuple[str, ...] = ()
     middle: list[np.ndarray] = []
     spread: list[tuple[int, np.ndarray]] = []
     every = max(1, len(files) // SAMPLES)
     previous: np.ndarray | None = None
     for path in files:
         opened = _read(path, unit)
-        notes.update(dict.fromkeys(note for note in opened.notes[:1] if not notes))
+        notes = notes or opened.notes[:1]  # one file speaks for all
         counts = opened.counts()
         for page, frame in enumerate(counts):
             number = len(shots)
@@ -256,7 +256,7 @@ def _look(name: str, files: Sequence[Path], unit: str, raw: Path) -> _Seen:
         tuple(shots),
         tuple(sizes),
         tuple(units),
-        tuple(notes),
+        notes,
         frozenset(constant),
         frozenset(repeated),
         top,
