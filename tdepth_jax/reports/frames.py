@@ -84,7 +84,7 @@ def gallery(groups: Mapping[str, Sequence[Look]], protocol: Protocol) -> Gallery
     ramp = np.geomspace(near, far, 256, dtype=np.float32)[None]
     errors = np.linspace(0, ERROR_TOP, 256, dtype=np.float32)[None]
     legend = [
-        ("depth", f"{near:.1f} m", f"{far:.0f} m", _bar(_depth_colours(ramp, near, far))),
+        ("depth", f"{near:.1f} m", f"{far:.0f} m", _bar(depth_colours(ramp, near, far))),
         ("relative error", "0", f"≥ {ERROR_TOP:g}", _bar(_error_colours(errors))),
     ]
     return Gallery(shown, legend)
@@ -100,25 +100,27 @@ def _picture(look: Look, near: float, far: float, protocol: Protocol) -> Picture
         f"RMSE {scores['rmse']:.2f} m"
     )
     panels = {
-        "thermal": _stretch(look.thermal.squeeze()),
-        "predicted depth": _depth_colours(look.predicted, near, far),
-        "ground truth": _dark(_depth_colours(look.truth, near, far), known),
+        "thermal": stretch(look.thermal.squeeze()),
+        "predicted depth": depth_colours(look.predicted, near, far),
+        "ground truth": _dark(depth_colours(look.truth, near, far), known),
         "relative error": _dark(_error_colours(error), known),
     }
     return Picture(caption, {name: _fit(image) for name, image in panels.items()})
 
 
-def _stretch(counts: UInt16[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+def stretch(counts: UInt16[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """Counts as grey between their 1st and 99th percentile, warm bright. For the eye only."""
     low, high = np.percentile(counts, [1, 99])
     level = np.clip((counts - low) / max(high - low, 1e-9), 0, 1)
     return np.repeat(np.round(level * 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _depth_colours(depth: Float[np.ndarray, "h w"], near: float, far: float) -> UInt8[np.ndarray, "h w 3"]:
-    """Near bright, far dark; equal ratios of depth are equal steps of colour."""
+def depth_colours(
+    depth: Float[np.ndarray, "h w"], near: float, far: float, *, colour_map: int = cv2.COLORMAP_MAGMA
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Near bright, far dark; equal ratios of depth are equal steps of colour. `colour_map` is one of OpenCV's."""
     level = np.log(far / np.clip(depth, near, far)) / np.log(far / near)
-    return _colours(level, cv2.COLORMAP_MAGMA)
+    return _colours(level, colour_map)
 
 
 def _error_colours(error: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
