@@ -287,6 +287,35 @@ def image_files(folder: Path) -> list[Path]:
     return sorted((p for p in files if p.is_file()), key=lambda p: natural_key(p.name))
 
 
+def usable(
+    size: tuple[int, int], *, mask: Path | None = None, bottom: float | None = None
+) -> Bool[np.ndarray, "h w"] | None:
+    """Where a camera's pixels are usable, or None for everywhere.
+
+    Args:
+      size: (height, width) of the frames.
+      mask: an image of that size, white (not 0) = usable.
+      bottom: share of the height, at the bottom, that is the vehicle itself.
+
+    Raises:
+      UserError: a mask of another size or all black; a share that is none.
+    """
+    if bottom is not None:
+        if not 0 < bottom < 1:
+            raise UserError(f"--mask-bottom={bottom:g}: it is a share of the height, between 0 and 1")
+        valid = np.ones(size, bool)
+        valid[size[0] - round(bottom * size[0]) :] = False
+        return valid
+    if mask is None:
+        return None
+    image = read(mask).pixels[0]
+    if image.shape != size:
+        raise UserError(f"{mask} is {image.shape[1]}x{image.shape[0]}, the frames are {size[1]}x{size[0]}")
+    if not image.any():
+        raise UserError(f"{mask} is black all over: nothing would be usable; usable pixels are white")
+    return image > 0
+
+
 # Depth maps.
 
 

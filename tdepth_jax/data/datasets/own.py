@@ -89,7 +89,7 @@ def build(args: argparse.Namespace) -> Own:
     given = (
         intrinsics.parse(args.intrinsics, size) if args.intrinsics else intrinsics.from_fov(args.fov_x, size)
     )
-    valid = _mask(args, size)
+    valid = io.usable(size, mask=args.mask, bottom=args.mask_bottom)
     specs, found_faults = [], faults.intrinsics_faults(given.K, size, args.intrinsics or "--fov-x")
     for seen in checked:
         times = _timestamps(args, seen, only=len(checked) == 1)
@@ -318,28 +318,6 @@ def _report(found: Sequence[Fault], checked: Sequence[_Seen], given: intrinsics.
 
 
 # What comes with the frames.
-
-
-def _mask(args: argparse.Namespace, size: tuple[int, int]) -> np.ndarray | None:
-    """True where a pixel is usable, or None when all are."""
-    if args.mask_bottom is not None:
-        if not 0 < args.mask_bottom < 1:
-            raise UserError(
-                f"--mask-bottom={args.mask_bottom:g}: it is a share of the height, between 0 and 1"
-            )
-        valid = np.ones(size, bool)
-        valid[size[0] - round(args.mask_bottom * size[0]) :] = False
-        return valid
-    if args.mask is None:
-        return None
-    image = io.read(args.mask).pixels[0]
-    if image.shape != size:
-        raise UserError(
-            f"{args.mask} is {image.shape[1]}x{image.shape[0]}, the frames are {size[1]}x{size[0]}"
-        )
-    if not image.any():
-        raise UserError(f"{args.mask} is black all over: nothing would be usable; usable pixels are white")
-    return image > 0
 
 
 def _beside(option: str, given: str, seen: _Seen, only: bool) -> Path:

@@ -1,0 +1,132 @@
+"""`python -m tdepth_jax.predict INPUT… --checkpoint=RUN -o OUT`: depth maps of images, folders, stacks and splits."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from tdepth_jax.cli import run_door
+from tdepth_jax.errors import UserError
+
+SAVES = ("vis", "png16", "npz", "ply")
+COLORMAPS = ("magma", "turbo", "inferno", "viridis", "plasma", "jet", "bone")
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="tdepth predict",
+        description="Writes depth maps. Every 16-bit level of the input reaches the network; 8-bit and "
+        "contrast-stretched input is warned of.",
+        allow_abbrev=False,
+    )
+    add = p.add_argument
+    add(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="16-bit PNG or TIFF (stacks too), .npy, radiometric JPEG; folders of them; 'globs*'; or a prepared "
+        "split as data/NAME:test",
+    )
+    add(
+        "--checkpoint", required=True, type=pathlib.Path, metavar="RUN", help="the folder that training wrote"
+    )
+    add("--step", type=int, help="checkpoint [the latest]")
+    add("-o", "--output", required=True, type=pathlib.Path, metavar="OUT", help="folder for the results")
+    add(
+        "--save",
+        default="vis,png16",
+        metavar="LIST",
+        help="of vis (thermal beside depth), png16 (uint16, metres * 256), npz (float32 depth, mask, K), ply "
+        "(points) [%(default)s]",
+    )
+    add("--colormap", default="magma", choices=COLORMAPS, help="of vis; near is bright [%(default)s]")
+    add(
+        "--min-depth",
+        type=float,
+        metavar="M",
+        help="depth of the nearest colour [the sequence's 2nd percentile]",
+    )
+    add("--max-depth", type=float, metavar="M", help="depth of the farthest colour [its 98th percentile]")
+    camera = p.add_mutually_exclusive_group()
+    camera.add_argument(
+        "--intrinsics", metavar="K", help="fx,fy,cx,cy in pixels of the input, or a Kalibr .yaml"
+    )
+    camera.add_argument("--fov-x", type=float, metavar="DEG", help="horizontal field of view")
+    mask = p.add_mutually_exclusive_group()
+    mask.add_argument("--mask", type=pathlib.Path, metavar="FILE.png", help="usable pixels white (for files)")
+    mask.add_argument(
+        "--mask-bottom", type=float, metavar="F", help="the lowest share of the image is the car"
+    )
+    add("--unit", choices=("raw", "centikelvin"), help="what 16-bit values are [raw]")
+    add(
+        "--batch-size",
+        type=int,
+        default=4,
+        metavar="N",
+        help="frames in one call of the network [%(default)s]",
+    )
+    add("--overwrite", action="store_true", help="replace results that are there")
+    add("--strict", action="store_true", help="stop where there would be a warning")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    options = parser()
+    args, rest = options.parse_known_args(argv)
+    _check(args, rest, options)
+    # Imported late: --help and a mistyped flag should not wait for JAX.
+    from tdepth_jax.predictor import job
+    from tdepth_jax.training.setup import enable_compilation_cache
+
+    enable_compilation_cache()
+    request = job.Request(
+        inputs=tuple(args.inputs),
+        checkpoint=args.checkpoint,
+        step=args.step,
+        output=args.output,
+        save=frozenset(_names(args.save)),
+        colormap=args.colormap,
+        depth_range=(args.min_depth, args.max_depth),
+        intrinsics=args.intrinsics,
+        fov_x=args.fov_x,
+        mask=args.mask,
+        mask_bottom=args.mask_bottom,
+        unit=args.unit,
+        batch_size=args.batch_size,
+        overwrite=args.overwrite,
+        strict=args.strict,
+    )
+    frames, seconds = job.run(request, warn=lambda text: print(f"warning: {text}", file=sys.stderr))
+    print(
+        f"{args.output}: {frames} depth maps in {seconds:.1f} s ({frames / max(seconds, 1e-9):.1f} frames/s)"
+    )
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _check(args: argparse.Namespace, rest: Sequence[str], options: argparse.ArgumentParser) -> None:
+    from tdepth_jax.config import nearest
+
+    if rest:
+        flags = [flag for action in options._actions for flag in action.option_strings]
+        raise UserError(f"unknown argument {rest[0]!r}; {nearest(rest[0].partition('=')[0], flags)}")
+    if not _names(args.save):
+        raise UserError(f"--save is empty; give some of {','.join(SAVES)}")
+    for name in _names(args.save):
+        if name not in SAVES:
+            raise UserError(f"--save: there is no output {name!r}; {nearest(name, SAVES)}")
+    near, far = args.min_depth, args.max_depth
+    if (near is not None and near <= 0) or (far is not None and far <= (near or 0)):
+        raise UserError(
+            f"--min-depth {near} and --max-depth {far} are no range; need 0 < min < max, in metres"
+        )
+    if args.batch_size < 1:
+        raise UserError(f"--batch-size={args.batch_size}: give 1 or more")
+
+
+if __name__ == "__main__":
+    run_door(main)

@@ -1,0 +1,209 @@
+"""The predict door's work: gather and check all frames, then predict and write them one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tdepth_jax.errors import UserError
+from tdepth_jax.predictor import inputs, outputs
+from tdepth_jax.predictor.inputs import Item
+from tdepth_jax.predictor.model import Prediction, Predictor, Shot
+from tdepth_jax.thermal import faults
+from tdepth_jax.thermal.faults import Fault
+
+RANGE_FRAMES = 8  # frames of a sequence that its colours are fitted to, evenly spread
+HARMLESS = frozenset({"column_stripes", "dead_pixels", "static"})  # no cause to distrust a depth map
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to predict and what to write; names as the door's flags."""
+
+    inputs: tuple[str, ...]
+    checkpoint: Path
+    output: Path
+    save: frozenset[str]
+    step: int | None = None
+    colormap: str = "magma"
+    depth_range: tuple[float | None, float | None] = (None, None)
+    intrinsics: str | None = None
+    fov_x: float | None = None
+    mask: Path | None = None
+    mask_bottom: float | None = None
+    unit: str | None = None
+    batch_size: int = 4
+    overwrite: bool = False
+    strict: bool = False
+
+
+def run(request: Request, *, warn: Callable[[str], None]) -> tuple[int, float]:
+    """Predicts and writes; `warn` gets one sentence for every kind of fault.
+
+    Returns:
+      frames, and seconds of predicting and writing.
+
+    Raises:
+      UserError: before anything is written, for all that can be known before.
+    """
+    camera = inputs.Camera(request.intrinsics, request.fov_x, request.mask, request.mask_bottom)
+    items = inputs.gather(request.inputs, output=request.output, unit=request.unit, camera=camera)
+    files = [outputs.paths(request.output, item.key, request.save) for item in items]
+    if not request.overwrite:
+        _refuse_existing(request.output, files)
+    warnings = [*_warnings(items, request), *camera.notes]
+    if request.strict and warnings:
+        raise UserError(f"{warnings[0]} (stopped by --strict)")
+    for sentence in warnings:
+        warn(sentence)
+    predictor = Predictor.open(request.checkpoint, step=request.step, batch_size=request.batch_size)
+    started = time.monotonic()
+    ranges = _ranges(predictor, items, request)
+    rows = []
+    for item, names, shot, found in _predicted(predictor, items, files):
+        outputs.write(
+            names,
+            shot.counts,
+            found,
+            depth_range=ranges[item.sequence],
+            colormap=getattr(cv2, f"COLORMAP_{request.colormap.upper()}"),
+        )
+        rows.append(_row(item, names, found, ranges[item.sequence], request.output))
+    meta = _meta(request, predictor, warnings, rows)
+    outputs.write_whole(request.output / "meta.json", (json.dumps(meta, indent=1) + "\n").encode())
+    return len(items), time.monotonic() - started
+
+
+def _refuse_existing(output: Path, files: Sequence[dict[str, Path]]) -> None:
+    if output.exists() and not output.is_dir():
+        raise UserError(f"-o {output} is a file; give a folder")
+    there = [path for names in files for path in names.values() if path.exists()]
+    there += [path for path in (output / "meta.json",) if path.exists()]
+    if there:
+        raise UserError(
+            f"{there[0]} is there already ({len(there)} such files); add --overwrite, or choose another -o"
+        )
+
+
+def _warnings(items: Sequence[Item], request: Request) -> list[str]:
+    """One sentence for every kind of fault: the first frame that has it, and how many have it."""
+    kinds: dict[str, list[Fault]] = {}
+    near: dict[str, list[Shot]] = {}
+    assumed = 0
+    for item in items:
+        shot = item.load()
+        assumed += shot.K is None
+        for fault in shot.warnings:
+            kinds.setdefault(fault.name, []).append(fault)
+        first = near.setdefault(item.sequence, [])
+        if len(first) < RANGE_FRAMES and (not first or first[0].counts.shape == shot.counts.shape):
+            first.append(shot)
+    for sequence, shots in near.items():
+        where = sequence.partition("/")[2] or "the input"
+        for fault in faults.sequence_faults(np.stack([shot.counts for shot in shots]), where):
+            kinds.setdefault(fault.name, []).append(fault)
+    found = []
+    for name, several in kinds.items():
+        if name not in HARMLESS:
+            more = f" ({len(several)} such frames)" if len(several) > 1 else ""
+            found.append(f"{several[0]}{more}")
+    if assumed and "ply" in request.save:
+        found.append("no intrinsics are known, so points assume a field of view of 60 degrees; give --fov-x")
+    return found
+
+
+def _ranges(predictor: Predictor, items: Sequence[Item], request: Request) -> dict[str, tuple[float, float]]:
+    """The depths of the nearest and the farthest colour, one pair for every sequence."""
+    near, far = request.depth_range
+    by_sequence: dict[str, list[Item]] = {}
+    for item in items:
+        by_sequence.setdefault(item.sequence, []).append(item)
+    ranges = {}
+    for sequence, members in by_sequence.items():
+        low, high = near or 0.1, far or 100.0
+        if "vis" in request.save and (near is None or far is None):
+            chosen = np.unique(np.linspace(0, len(members) - 1, RANGE_FRAMES).astype(int))
+            found = list(predictor.infer_many(members[i].load() for i in chosen))
+            depths = np.concatenate([one.depth[one.mask] for one in found])
+            if depths.size:
+                fitted = np.percentile(depths, [2, 98])
+                low, high = near or float(fitted[0]), far or float(fitted[1])
+        ranges[sequence] = (low, max(high, low * 1.01))
+    return ranges
+
+
+def _predicted(
+    predictor: Predictor, items: Sequence[Item], files: Sequence[dict[str, Path]]
+) -> Iterator[tuple[Item, dict[str, Path], Shot, Prediction]]:
+    """Items with their predictions; the frames of a batch are kept, none is read twice for that."""
+    from tqdm import tqdm
+
+    kept: list[Shot] = []
+
+    def shots() -> Iterator[Shot]:
+        for item in items:
+            kept.append(item.load())
+            yield kept[-1]
+
+    with tqdm(total=len(items), unit=" frames", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+        for item, names, found in zip(items, files, predictor.infer_many(shots()), strict=True):
+            yield item, names, kept.pop(0), found
+            bar.update()
+
+
+def _row(
+    item: Item, names: dict[str, Path], found: Prediction, depth_range: tuple[float, float], output: Path
+) -> dict[str, Any]:
+    known = found.depth[found.mask]
+    row: dict[str, Any] = {
+        "input": item.source,
+        "files": {name: path.relative_to(output).as_posix() for name, path in names.items()},
+        "size": list(found.depth.shape),
+        "K": np.round(found.K.astype(np.float64), 4).tolist(),
+        "K_origin": found.K_origin,
+        "normalizer": found.normalizer,
+        "depth_percentiles": dict(
+            zip(("1", "50", "99"), np.percentile(known, [1, 50, 99]).round(4).tolist(), strict=True)
+        )
+        if known.size
+        else None,
+        "warnings": [str(fault) for fault in found.warnings],
+    }
+    if "vis" in names:
+        row["colour_range"] = [round(x, 4) for x in depth_range]
+    if "png16" in names and known.size:
+        row["beyond_png16"] = float((known > outputs.PNG_TOP).mean())  # such pixels are 0 in the PNG
+    return row
+
+
+def _meta(
+    request: Request, predictor: Predictor, warnings: Sequence[str], rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    config = predictor.run.config
+    return {
+        "model": {
+            "run": str(request.checkpoint),
+            "step": int(predictor.run.step),
+            "system": config.system.name,
+            "dataset": config.data.dataset,
+            "network_size": list(predictor.image_size),
+        },
+        "scale_type": predictor.run.system.scale,
+        "depth": "metres along z"
+        if predictor.run.system.scale == "metric"
+        else "z up to an unknown factor"
+        if predictor.run.system.scale == "relative"
+        else "inverse depth is known up to a factor and a shift",
+        "resizing": "frames are resized to network_size, depth back by bilinear interpolation of inverse depth",
+        "colormap": request.colormap,
+        "warnings": list(warnings),
+        "frames": rows,
+    }

@@ -1,0 +1,239 @@
+"""Depth of single thermal frames from a trained run: `Predictor.open("runs/x").infer("frame.tiff").depth`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Float32, UInt16
+
+from tdepth_jax.data.transforms import resize_image, resize_intrinsics, resize_valid
+from tdepth_jax.errors import UserError
+from tdepth_jax.thermal import faults, intrinsics, io
+from tdepth_jax.thermal.faults import Fault
+from tdepth_jax.thermal.normalize import HIGH, LOW
+from tdepth_jax.training.restore import Run, load_run
+
+ASSUMED_FOV = 60.0  # degrees; thermal cameras on vehicles and robots have 45 to 90
+FARTHEST = 1e-6  # inverse metres; what is further is as good as infinite
+
+
+@dataclasses.dataclass(frozen=True)
+class Shot:
+    """One frame to predict.
+
+    Attributes:
+      counts: as the sensor gave them.
+      K: intrinsics in pixels of `counts`, or None when unknown.
+      valid: usable pixels, or None for all.
+      name: for messages.
+      unit: as of `thermal.io.Thermal`.
+      warnings: what was already found.
+    """
+
+    counts: UInt16[np.ndarray, "h w"]
+    K: Float[np.ndarray, "3 3"] | None = None
+    valid: Bool[np.ndarray, "h w"] | None = None
+    name: str = "frame"
+    unit: str = "raw"
+    warnings: tuple[Fault, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """Depth of one frame, at the frame's own resolution.
+
+    Attributes:
+      depth: metres along z where `scale_type` is "metric"; up to one unknown factor where it is "relative".
+      mask: where depth is usable: a valid pixel with a finite depth.
+      K: intrinsics of the frame's pixels, assumed when `K_origin` says so.
+      confidence: in [0, 1], higher is better; None for models without one.
+      scale_type: "metric", "relative" or "affine".
+      normalizer: how counts became the network's input: method, and the counts that map to 0 and 1.
+      warnings: faults of the frame that the depth suffers from.
+    """
+
+    depth: Float32[np.ndarray, "h w"]
+    mask: Bool[np.ndarray, "h w"]
+    K: Float32[np.ndarray, "3 3"]
+    K_origin: str
+    confidence: Float32[np.ndarray, "h w"] | None
+    scale_type: str
+    normalizer: dict[str, Any]
+    warnings: tuple[Fault, ...]
+
+
+class Predictor:
+    """A run's model, ready for frames of any size."""
+
+    def __init__(self, run: Run, *, batch_size: int = 1) -> None:
+        """batch_size: frames in one call of the network; the last batch is filled up, so there is one program."""
+        if batch_size < 1:
+            raise UserError(f"the batch size is {batch_size}; it must be 1 or more")
+        self.run, self.batch_size = run, batch_size
+        self.image_size: tuple[int, int] = tuple(run.config.data.image_size)
+        self._predict = jax.jit(run.system.predict)
+
+    @classmethod
+    def open(cls, workdir: str | os.PathLike, *, step: int | None = None, batch_size: int = 1) -> Predictor:
+        """The run in `workdir`, at its latest checkpoint unless `step` says another."""
+        return cls(load_run(Path(workdir), step=step), batch_size=batch_size)
+
+    def infer(
+        self,
+        image: str | os.PathLike | np.ndarray | Shot,
+        K: Float[np.ndarray, "3 3"] | None = None,
+        *,
+        valid: Bool[np.ndarray, "h w"] | None = None,
+    ) -> Prediction:
+        """Depth of one frame.
+
+        Args:
+          image: a file with one frame, or raw counts [h, w] (uint16; uint8 is taken as contrast-stretched), or
+            a `Shot`.
+          K: intrinsics in pixels of the frame.
+          valid: usable pixels.
+
+        Raises:
+          UserError: a file that cannot be read or holds several frames; an array that is no thermal frame.
+        """
+        return next(self.infer_many([_shot(image, K, valid)]))
+
+    def infer_many(self, shots: Iterable[Shot]) -> Iterator[Prediction]:
+        """Depth of frames in order, `batch_size` at a time; their sizes may differ."""
+        waiting: list[Shot] = []
+        for shot in shots:
+            waiting.append(shot)
+            if len(waiting) == self.batch_size:
+                yield from self._batch(waiting)
+                waiting = []
+        if waiting:
+            yield from self._batch(waiting)
+
+    def _batch(self, shots: Sequence[Shot]) -> Iterator[Prediction]:
+        inputs = [self._input(shot) for shot in shots]
+        filled = inputs + [inputs[-1]] * (self.batch_size - len(inputs))
+        outputs = self._predict(
+            self.run.variables, {key: np.stack([one[key] for one in filled]) for key in inputs[0]}
+        )
+        if "depth" not in outputs:
+            raise UserError(f"this run predicts {', '.join(sorted(outputs))} and no depth")
+        found = {
+            key: np.asarray(outputs[key], np.float32) for key in ("depth", "confidence") if key in outputs
+        }
+        for i, (shot, given) in enumerate(zip(shots, inputs, strict=True)):
+            yield self._prediction(shot, given, {key: value[i, ..., 0] for key, value in found.items()})
+
+    def _input(self, shot: Shot) -> dict[str, np.ndarray]:
+        """The batch keys of evaluation: what a network saw there, it sees here."""
+        height, width = shot.counts.shape
+        K, _ = _intrinsics(shot)
+        given = {
+            "thermal/image": resize_image(shot.counts, self.image_size)[..., None],
+            "thermal/K": resize_intrinsics(K, self.image_size[1] / width, self.image_size[0] / height).astype(
+                np.float32
+            ),
+        }
+        if "thermal/valid" in self.run.system.wants:
+            valid = np.ones(shot.counts.shape, bool) if shot.valid is None else shot.valid
+            given["thermal/valid"] = resize_valid(valid, self.image_size)[..., None]
+        return given
+
+    def _prediction(
+        self, shot: Shot, given: dict[str, np.ndarray], found: dict[str, np.ndarray]
+    ) -> Prediction:
+        size = shot.counts.shape
+        depth, known = upsample_depth(found["depth"], size)
+        confidence = found.get("confidence")
+        if confidence is not None and confidence.shape != size:
+            confidence = cv2.resize(confidence, size[::-1], interpolation=cv2.INTER_LINEAR)
+        K, origin = _intrinsics(shot)
+        return Prediction(
+            depth=depth,
+            mask=known if shot.valid is None else known & shot.valid,
+            K=K,
+            K_origin=origin,
+            confidence=confidence,
+            scale_type=self.run.system.scale,
+            normalizer=self._normalizer(given),
+            warnings=shot.warnings,
+        )
+
+    def _normalizer(self, given: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Method and limits as `thermal.normalize` applies them to this frame."""
+        method = self.run.config.system.get("normalization", "")
+        if method not in ("frame", "snippet"):
+            return {"method": method or "the model's own"}
+        valid = given.get("thermal/valid")
+        values = given["thermal/image"] if valid is None else given["thermal/image"][valid]
+        low, high = np.percentile(values, [LOW, HIGH]).tolist() if values.size else (0.0, 0.0)
+        return {"method": method, "low_counts": low, "high_counts": high}
+
+
+def upsample_depth(
+    depth: Float[np.ndarray, "h w"], size: tuple[int, int]
+) -> tuple[Float32[np.ndarray, "h2 w2"], Bool[np.ndarray, "h2 w2"]]:
+    """(depth at `size`, where it is known): bilinear on inverse depth, as evaluation resizes it."""
+    known = np.isfinite(depth) & (depth > 0)
+    inverse: np.ndarray = np.where(known, 1.0 / np.maximum(np.where(known, depth, 1.0), 1e-6), 0.0).astype(
+        np.float32
+    )
+    if depth.shape != size:
+        inverse = cv2.resize(inverse, size[::-1], interpolation=cv2.INTER_LINEAR)
+        # A pixel mixed from an unknown one is unknown.
+        known = cv2.resize(known.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR) > 0.999
+    return np.where(known, 1.0 / np.maximum(inverse, FARTHEST), 0.0).astype(np.float32), known
+
+
+def shots_of(
+    thermal: io.Thermal, *, K: np.ndarray | None = None, valid: np.ndarray | None = None
+) -> list[Shot]:
+    """The frames of a file, each looked at for faults."""
+    counts = thermal.counts()
+    several = len(counts) > 1
+    shots = []
+    for number, frame in enumerate(counts):
+        called = str(thermal.source) + (f", frame {number}" if several else "")
+        found = [Fault("assumed", called, note, "check it") for note in thermal.notes]
+        found += faults.frame_faults(frame, called, unit=thermal.unit, valid=valid)
+        shots.append(Shot(frame, K, valid, called, thermal.unit, tuple(found)))
+    return shots
+
+
+def _shot(
+    image: str | os.PathLike | np.ndarray | Shot, K: np.ndarray | None, valid: np.ndarray | None
+) -> Shot:
+    if isinstance(image, Shot):
+        return image
+    if isinstance(image, np.ndarray):
+        array = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+        if array.ndim != 2 or array.dtype not in (np.uint8, np.uint16) or 0 in array.shape:
+            raise UserError(
+                f"the array is {image.dtype} {image.shape}; give raw counts uint16 [h, w], or the file"
+            )
+        unit = "agc8" if array.dtype == np.uint8 else "raw"
+        frames = shots_of(io.Thermal(array.astype(np.uint16)[None], unit, Path("array")))
+    else:
+        frames = shots_of(io.read(image))
+    if len(frames) != 1:
+        raise UserError(f"{image} holds {len(frames)} frames; give them to infer_many")
+    if K is not None:
+        K = np.asarray(K, np.float32)
+        size = (frames[0].counts.shape[0], frames[0].counts.shape[1])
+        grave = [fault for fault in faults.intrinsics_faults(K, size, "K") if fault.grave]
+        if grave:
+            raise UserError(str(grave[0]))
+    return dataclasses.replace(frames[0], K=K, valid=valid)
+
+
+def _intrinsics(shot: Shot) -> tuple[np.ndarray, str]:
+    if shot.K is not None:
+        return np.asarray(shot.K, np.float32), "given"
+    given = intrinsics.from_fov(ASSUMED_FOV, shot.counts.shape)
+    return given.K, given.origin

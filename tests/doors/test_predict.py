@@ -1,0 +1,364 @@
+"""The predict door with a network whose depth is known: what it writes, and what it refuses with one sentence."""
+
+import dataclasses
+import json
+import types
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tifffile
+from ml_collections import ConfigDict
+from PIL import Image
+
+from tdepth_jax import cli, predict, prepare
+from tdepth_jax.predictor import Predictor, model
+from tdepth_jax.predictor.model import upsample_depth
+
+H, W = 48, 64
+SIZE = (24, 32)  # the network's
+
+
+def fake_run(*, confidence=False):
+    """Depth = 20000 / counts: what the network says can be read off its input."""
+
+    def outputs(variables, batch):
+        depth = (
+            variables["params"]["scale"] * 20000 / jnp.maximum(batch["thermal/image"].astype(jnp.float32), 1)
+        )
+        more = {"confidence": jnp.full(depth.shape, 0.75)} if confidence else {}
+        return {"depth": depth, **more}
+
+    system = types.SimpleNamespace(predict=outputs, scale="relative", wants=frozenset({"thermal/valid"}))
+    config = {
+        "system": {"name": "fake", "normalization": "snippet"},
+        "data": {"dataset": "data/fake", "image_size": SIZE},
+    }
+    return types.SimpleNamespace(
+        config=ConfigDict(config), system=system, variables={"params": {"scale": jnp.float32(1)}}, step=7
+    )
+
+
+@pytest.fixture(autouse=True)
+def run(monkeypatch):
+    monkeypatch.setattr(model, "load_run", lambda workdir, step=None: fake_run())
+
+
+def frame(seed=0, low=3000):
+    rng = np.random.default_rng(seed)
+    smooth = cv2.GaussianBlur(rng.normal(0, 1, (H, W)).astype(np.float32), (0, 0), 4)
+    return (low + 400 * (smooth / smooth.std()) + rng.normal(0, 3, (H, W)) + 1600).astype(np.uint16)
+
+
+def folder(path, count=3):
+    path.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        cv2.imwrite(str(path / f"f{i}.png"), frame(i))
+    return path
+
+
+def go(tmp_path, *words, out="out"):
+    predict.main([*map(str, words), "--checkpoint=runs/fake", "-o", str(tmp_path / out)])
+    return tmp_path / out
+
+
+def names(out):
+    return sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
+
+
+def test_all_outputs_of_one_image(tmp_path, capsys):
+    counts = frame()
+    cv2.imwrite(str(tmp_path / "x.png"), counts)
+    out = go(tmp_path, tmp_path / "x.png", "--save=vis,png16,npz,ply", "--intrinsics=50,52,31,23")
+    assert names(out) == ["meta.json", "x.npz", "x.ply", "x_depth.png", "x_vis.png"]
+    saved = np.load(out / "x.npz")
+    assert saved["depth"].shape == (H, W)
+    assert saved["depth"].dtype == np.float32
+    assert saved["mask"].all()
+    # The network halves the image by areas: in its middle the depth is 20000 / mean of the counts there.
+    expected = 20000 / cv2.blur(counts.astype(np.float32), (3, 3))
+    np.testing.assert_allclose(saved["depth"][4:-4, 4:-4], expected[4:-4, 4:-4], rtol=0.08)
+    png = cv2.imread(str(out / "x_depth.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_allclose(png / 256, saved["depth"], atol=1 / 500)
+    text = Image.open(out / "x_depth.png").text
+    assert float(text["depth_scale"]) == 1 / 256
+    assert text["scale_type"] == "relative"
+    assert cv2.imread(str(out / "x_vis.png")).shape == (H, 2 * W, 3)
+    meta = json.loads((out / "meta.json").read_text())
+    assert meta["scale_type"] == "relative"
+    assert meta["model"] == {
+        "run": "runs/fake",
+        "step": 7,
+        "system": "fake",
+        "dataset": "data/fake",
+        "network_size": list(SIZE),
+    }
+    (row,) = meta["frames"]
+    assert row["K"] == [[50, 0, 31], [0, 52, 23], [0, 0, 1]]
+    low, high = row["normalizer"]["low_counts"], row["normalizer"]["high_counts"]
+    assert counts.min() < low < high < counts.max()
+    assert meta["warnings"] == row["warnings"] == []
+    assert capsys.readouterr().err == ""
+
+
+def test_points_are_where_the_pixels_look(tmp_path):
+    cv2.imwrite(str(tmp_path / "x.png"), frame())
+    out = go(tmp_path, tmp_path / "x.png", "--save=ply,npz", "--intrinsics=50,52,31,23")
+    head, _, body = (out / "x.ply").read_bytes().partition(b"end_header\n")
+    assert head.startswith(b"ply\nformat binary_little_endian 1.0\nelement vertex 3072\n")
+    points = np.frombuffer(body, np.dtype([("p", "<f4", 3), ("c", "u1", 3)]))
+    assert len(points) == H * W
+    depth = np.load(out / "x.npz")["depth"]
+    u, v = 40, 10
+    z = depth[v, u]
+    np.testing.assert_allclose(points["p"][v * W + u], [(u - 31) / 50 * z, (v - 23) / 52 * z, z], rtol=1e-5)
+
+
+def test_sixteen_bit_levels_reach_the_network(tmp_path):
+    """Counts of 2995 levels that an 8-bit reader would make 13 of: two that differ by one are told apart."""
+    cv2.imwrite(str(tmp_path / "x.png"), np.tile(np.arange(21500, 21500 + W, dtype=np.uint16), (H, 1)))
+    depth = np.load(go(tmp_path, tmp_path / "x.png", "--save=npz") / "x.npz")["depth"]
+    middle = depth[H // 2, 2:-2]
+    assert (np.diff(middle) < 0).all()
+    np.testing.assert_allclose(20000 / middle, np.arange(21502, 21500 + W - 2), atol=0.6)
+
+
+def test_folders_keep_their_structure(tmp_path):
+    folder(tmp_path / "in" / "day")
+    folder(tmp_path / "in" / "night", 2)
+    (tmp_path / "in" / "notes.txt").write_text("not an image")
+    out = go(tmp_path, tmp_path / "in", "--save=png16", "--batch-size=2")
+    days, nights = [f"day/f{i}_depth.png" for i in range(3)], [f"night/f{i}_depth.png" for i in range(2)]
+    assert names(out) == [*days, "meta.json", *nights]
+
+
+def test_batches_do_not_change_what_is_written(tmp_path):
+    folder(tmp_path / "in", 5)
+    one = go(tmp_path, tmp_path / "in", "--save=png16", "--batch-size=1", out="one")
+    three = go(tmp_path, tmp_path / "in", "--save=png16", "--batch-size=3", out="three")
+    for name in names(one)[:5]:
+        assert (one / name).read_bytes() == (three / name).read_bytes()
+
+
+def test_colours_are_fixed_over_a_sequence(tmp_path):
+    folder(tmp_path / "in", 4)
+    out = go(tmp_path, tmp_path / "in", "--save=vis")
+    ranges = {tuple(row["colour_range"]) for row in json.loads((out / "meta.json").read_text())["frames"]}
+    assert len(ranges) == 1
+    out = go(
+        tmp_path,
+        tmp_path / "in",
+        "--save=vis",
+        "--min-depth=2",
+        "--max-depth=9",
+        "--colormap=turbo",
+        out="o2",
+    )
+    assert json.loads((out / "meta.json").read_text())["frames"][0]["colour_range"] == [2, 9]
+
+
+def test_stacks_and_globs(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "stack.tiff", np.stack([frame(i) for i in range(3)]), photometric="minisblack"
+    )
+    out = go(tmp_path, tmp_path / "stack.tiff", "--save=png16")
+    assert names(out)[1:] == ["stack_0000_depth.png", "stack_0001_depth.png", "stack_0002_depth.png"]
+    folder(tmp_path / "in", 12)
+    out = go(tmp_path, tmp_path / "in" / "f1*.png", "--save=png16", out="globbed")
+    assert names(out) == ["f10_depth.png", "f11_depth.png", "f1_depth.png", "meta.json"]
+
+
+def test_a_prepared_split_brings_its_own_camera_and_mask(tmp_path):
+    folder(tmp_path / "raw" / "s", 12)
+    where = [f"--raw={tmp_path / 'raw'}", f"--out={tmp_path / 'data'}"]
+    prepare.main(
+        ["own", *where, "--name=mine", "--fov-x=60", "--jobs=1", "--mask-bottom=0.25", "--holdout=0.3"]
+    )
+    out = go(tmp_path, f"{tmp_path / 'data' / 'mine'}:test", "--save=npz,png16")
+    assert "s/000000.npz" in names(out)
+    saved = np.load(out / "s" / "000000.npz")
+    assert saved["mask"][:36].all()
+    assert not saved["mask"][36:].any()
+    assert (cv2.imread(str(out / "s" / "000000_depth.png"), -1)[36:] == 0).all()
+    np.testing.assert_allclose(saved["K"][0, 0], 55.426, atol=1e-3)
+
+
+def test_eight_bits_are_warned_of_and_strict_stops(tmp_path, capsys):
+    for i in range(2):
+        grey = cv2.normalize(frame(i), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+        (tmp_path / "in").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "in" / f"{i}.png"), grey)
+    out = go(tmp_path, tmp_path / "in", "--save=png16")
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert "it has 8 bits" in said[0]
+    assert "2 such frames" in said[0]
+    assert "8 bits" in json.loads((out / "meta.json").read_text())["frames"][1]["warnings"][0]
+    refused(capsys, tmp_path, [tmp_path / "in", "--strict"], "it has 8 bits", out="strict")
+
+
+def refused(capsys, tmp_path, words, message, out="refused"):
+    before = names(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        cli.run_door(lambda argv: go(tmp_path, *words, out=out))
+    assert caught.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("error: ")
+    assert message in lines[-1]
+    assert sum(line.startswith("error: ") for line in lines) == 1
+    assert names(tmp_path) == before  # nothing written, half or whole
+
+
+def bad_inputs(tmp_path):
+    """Files of every bad kind."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.png").write_text("I am a text")
+    good = cv2.imencode(".png", frame())[1].tobytes()
+    (tmp_path / "good.png").write_bytes(good)
+    (tmp_path / "cut.png").write_bytes(good[:1000])
+    (tmp_path / "zero.png").write_bytes(b"")
+    hot = frame().astype(np.float32) / 100
+    hot[3, 4] = np.nan
+    tifffile.imwrite(tmp_path / "nan.tiff", hot)
+    folder(tmp_path / "good_then_bad")
+    (tmp_path / "good_then_bad" / "z.png").write_bytes(good[:900])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "good.tiff").write_bytes(good)
+    (tmp_path / "prepared" / "1.0.0").mkdir(parents=True)
+    (tmp_path / "prepared" / "1.0.0" / "dataset_info.json").write_text("{}")
+
+
+BAD = {
+    "missing": (["missing.png"], "there is no input"),
+    "empty folder": (["empty"], "empty holds no images"),
+    "text": (["text.png"], "text.png is no image that can be read"),
+    "cut": (["cut.png"], "cut.png is cut short"),
+    "zero bytes": (["zero.png"], "zero.png is empty"),
+    "nan": (["nan.tiff"], "NaN or infinity in 1 pixels (first: frame 0, row 3, column 4)"),
+    "one of many": (["good_then_bad"], "z.png is cut short"),
+    "no match": (["*.exr"], "no file matches"),
+    "same result": (["good.png", "a/good.tiff"], "would both be written as good"),
+    "no split named": (["prepared"], "of prepared records name the split, as"),
+    "save": (["good.png", "--save=vis,pony"], "--save: there is no output 'pony'; choose one of"),
+    "save typo": (["good.png", "--save=pmg16"], "did you mean 'png16'?"),
+    "save nothing": (["good.png", "--save="], "--save is empty"),
+    "K": (["good.png", "--intrinsics=1,2,3"], "is not fx,fy,cx,cy"),
+    "K of another size": (["good.png", "--intrinsics=500,500,320,256"], "lies outside the 64x48 image"),
+    "fov": (["good.png", "--fov-x=0"], "is no horizontal field of view"),
+    "range": (["good.png", "--min-depth=9", "--max-depth=2"], "are no range"),
+    "batch": (["good.png", "--batch-size=0"], "--batch-size=0: give 1 or more"),
+    "flag typo": (["good.png", "--overwritte"], "did you mean '--overwrite'?"),
+    "mask": (["good.png", "--mask=MASK"], "is 5x5, the frames are 64x48"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence(tmp_path, capsys, name):
+    words, message = BAD[name]
+    bad_inputs(tmp_path)
+    cv2.imwrite(str(tmp_path / "mask5.png"), np.full((5, 5), 255, np.uint8))
+    words = [
+        w.replace("MASK", str(tmp_path / "mask5.png")) if w.startswith("--") else tmp_path / w for w in words
+    ]
+    refused(capsys, tmp_path, words, message)
+
+
+def test_results_are_not_overwritten_unless_told(tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "x.png"), frame())
+    out = go(tmp_path, tmp_path / "x.png", "--save=png16")
+    (out / "x_depth.png").write_bytes(b"precious")
+    refused(
+        capsys,
+        tmp_path,
+        [tmp_path / "x.png", "--save=png16"],
+        "is there already (2 such files); add --overwrite",
+        out="out",
+    )
+    assert (out / "x_depth.png").read_bytes() == b"precious"
+    go(tmp_path, tmp_path / "x.png", "--save=png16", "--overwrite")
+    assert (out / "x_depth.png").read_bytes()[:4] == b"\x89PNG"
+    (tmp_path / "file").write_text("x")
+    refused(capsys, tmp_path, [tmp_path / "x.png"], "is a file; give a folder", out="file")
+
+
+def test_results_inside_the_input_are_no_input(tmp_path):
+    folder(tmp_path / "in", 2)
+    go(tmp_path, tmp_path / "in", "--save=png16", out="in/out")
+    again = go(tmp_path, tmp_path / "in", "--save=png16", "--overwrite", out="in/out")
+    assert len(json.loads((again / "meta.json").read_text())["frames"]) == 2
+
+
+def test_a_folder_that_is_no_run(tmp_path, capsys, monkeypatch):
+    from tdepth_jax.training import restore
+
+    monkeypatch.setattr(model, "load_run", restore.load_run)
+    cv2.imwrite(str(tmp_path / "x.png"), frame())
+    refused(capsys, tmp_path, [tmp_path / "x.png"], "no run at runs/fake")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr(
+        model, "load_run", lambda workdir, step=None: restore.load_run(tmp_path / "empty", step=step)
+    )
+    refused(capsys, tmp_path, [tmp_path / "x.png"], "is not a run: it has no config.json")
+
+
+# The predictor by itself.
+
+
+def test_infer_takes_files_and_arrays(tmp_path):
+    counts = frame()
+    np.save(tmp_path / "x.npy", counts)
+    predictor = Predictor(fake_run(confidence=True))
+    by_file, by_array = predictor.infer(tmp_path / "x.npy"), predictor.infer(counts)
+    np.testing.assert_array_equal(by_file.depth, by_array.depth)
+    assert by_array.confidence.shape == (H, W)
+    np.testing.assert_allclose(by_array.confidence, 0.75)
+    assert "assumed" in by_array.K_origin
+    assert dataclasses.is_dataclass(by_array)
+    eight = predictor.infer((counts // 32).astype(np.uint8))
+    assert eight.warnings[0].name == "eight_bit"
+
+
+def test_the_mask_keeps_the_bonnet_out_of_the_range():
+    counts = frame()
+    counts[36:] = 15000  # a hot bonnet
+    valid = np.ones((H, W), bool)
+    valid[36:] = False
+    predictor = Predictor(fake_run())
+    with_it, without = predictor.infer(counts), predictor.infer(counts, valid=valid)
+    assert with_it.normalizer["high_counts"] == 15000
+    assert without.normalizer["high_counts"] < 7000
+
+
+def test_depth_goes_back_to_the_image_by_inverse_depth():
+    """On a plane, inverse depth is linear in the pixels: bilinear keeps it so, in depth it would not."""
+    inverse = 0.02 + 0.01 * np.arange(16, dtype=np.float32)[:, None] + np.zeros((16, 20), np.float32)
+    depth, known = upsample_depth(1 / inverse, (32, 40))
+    rows = (np.arange(32) + 0.5) / 2 - 0.5  # where the new pixels lie among the old
+    inside = slice(1, 31)
+    np.testing.assert_allclose(1 / depth[inside, 7], 0.02 + 0.01 * rows[inside], rtol=1e-4)
+    assert known.all()
+
+
+def test_unknown_depth_stays_unknown():
+    depth = np.full((16, 16), 5.0, np.float32)
+    depth[4:8, 4:8] = np.nan
+    found, known = upsample_depth(depth, (32, 32))
+    assert not known[9:15, 9:15].any()
+    assert known[20:, 20:].all()
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.real
+def test_real_frames_of_every_kind(tmp_path, real_data, capsys):
+    words = [real_data / "thermal_video" / "0000.png", real_data / "flir_radiometric" / "e60_moving_car.jpg"]
+    words += [
+        real_data / "ms2_sample" / "left_000011_thr.png",
+        next((real_data / "msrs_pairs").glob("*_ir.png")),
+    ]
+    out = go(tmp_path, *words, "--save=png16,vis")
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert "_ir.png: it has 8 bits" in said[0]
+    assert cv2.imread(str(out / "0000_depth.png"), -1).shape == (512, 640)
+    assert cv2.imread(str(out / "e60_moving_car_depth.png"), -1).shape == (240, 320)
