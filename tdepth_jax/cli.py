@@ -1,12 +1,11 @@
-"""`tdepth VERB …` is `python -m tdepth_jax.VERB …`: the list of doors, and how a door fails."""
+"""`tdepth VERB …` is `python -m tdepth_jax.VERB …`: the list of doors."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
 
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import run_door
 
 DOORS = {
     "prepare": "raw data set, or your own frames, to records",
@@ -14,18 +13,6 @@ DOORS = {
     "evaluate": "score a run under named protocols; tables and an offline HTML report",
     "predict": "depth maps of images, folders and 16-bit stacks",
 }
-
-
-def run_door(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
-    """Runs a door: a user's mistake becomes one sentence on standard error and exit code 2."""
-    try:
-        main(argv)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 def usage() -> str:

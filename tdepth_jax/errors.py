@@ -1,9 +1,26 @@
-"""The one exception that a door turns into a sentence."""
+"""The one exception that a door turns into a sentence, and the turning."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
 
 
 class UserError(Exception):
     """A mistake the user can mend: one sentence saying what is wrong, where, and how to mend it.
 
-    Doors (`tdepth_jax.cli.run_door`) print it to standard error and exit with code 2. Anything else that
-    escapes a door is a bug of ours and keeps its traceback.
+    `run_door` prints it to standard error and exits with code 2. Anything else that escapes a door is a bug of
+    ours and keeps its traceback.
     """
+
+
+def run_door(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
+    """Runs a door: a user's mistake becomes one sentence on standard error and exit code 2."""
+    try:
+        main(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

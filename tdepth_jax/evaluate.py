@@ -6,8 +6,7 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
-from tdepth_jax.cli import run_door
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, run_door
 
 
 def parser() -> argparse.ArgumentParser:

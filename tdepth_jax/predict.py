@@ -7,8 +7,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from tdepth_jax.cli import run_door
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, run_door
 
 SAVES = ("vis", "png16", "npz", "ply")
 COLORMAPS = ("magma", "turbo", "inferno", "viridis", "plasma", "jet", "bone")

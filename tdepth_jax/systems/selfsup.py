@@ -42,7 +42,9 @@ class Settings:
     interval: int = 1  # frames between the target and its neighbours
     train_backbone: bool = False  # the published stage 1 freezes it; with no weights to freeze, train it
     normalization: str = "snippet"  # of counts to about [0, 1]: full_scale | frame | snippet
-    loss_scale: str = "standard"  # images in the loss: standard = (x - .45)/.225 as the lineage, unit = [0, 1]
+    loss_scale: str = (
+        "standard"  # images in the loss: standard = (x - .45)/.225 as the lineage, unit = [0, 1]
+    )
     alpha: float = 0.85  # share of SSIM in the photometric distance
     smoothness_weight: float = 0.1
     geometry_weight: float = 0.5
@@ -50,7 +52,10 @@ class Settings:
     detach_weight: bool = False  # whether the geometric weight 1 - inconsistency passes no gradient
     least_valid: float = 0.03  # a pair with a smaller valid share is not used
     padding: str = "zeros"  # border | zeros
-    rotation: str = "euler"  # euler | axis_angle
+    # How the pose network sees a pair. temporal: in order of time, the motion inverted for the way back (Monodepth2);
+    # "forwards" is learnt at once, which a short training needs. directed: each way by itself (SC-SfMLearner).
+    pose_pairs: str = "temporal"
+    rotation: str = "axis_angle"  # axis_angle | euler
 
 
 def make(config: ConfigDict) -> System:
@@ -63,11 +68,15 @@ def make(config: ConfigDict) -> System:
         loss_scale=("standard", "unit"),
         auto_mask=("mix", "l1", "off"),
         padding=("border", "zeros"),
-        rotation=("euler", "axis_angle"),
+        pose_pairs=("temporal", "directed"),
+        rotation=("axis_angle", "euler"),
     )
     depth_net = depth_models.DepthNet(model)
     pose_net = pose_models.PoseNet(widths=model.pose_widths, dtype=model.compute_dtype)
     height, width = config.data.image_size
+
+    def apply(net: Any, params: Params, *inputs: Array) -> Any:
+        return net.apply({"params": params}, *inputs)
 
     def init(rng: Array) -> dict[str, Any]:
         depth_rng, pose_rng = jax.random.split(rng)
@@ -83,16 +92,18 @@ def make(config: ConfigDict) -> System:
         """(unit images, depth in metres) of a [b t h w 1] stack of counts."""
         unit = normalize.normalize(counts, method=settings.normalization, valid=valid)
         flat = rearrange(normalize.standardize(unit), "b t h w c -> (b t) h w c")
-        depth = depth_net.apply({"params": params["depth"]}, flat)
+        depth = apply(depth_net, params["depth"], flat)
         return unit, rearrange(depth, "(b t) h w c -> b t h w c", b=len(counts))
 
     def poses_of(params: Params, images: Array) -> Float[Array, "p b 4 4"]:
         """source_from_target of every pair, from standardised images [b t h w 1]."""
-        target = jnp.concatenate([images[:, t] for t, _ in PAIRS])
-        source = jnp.concatenate([images[:, s] for _, s in PAIRS])
-        vector = pose_net.apply({"params": params["pose"]}, target, source)
+        asked = PAIRS if settings.pose_pairs == "directed" else ((0, 1), (1, 2))
+        first = jnp.concatenate([images[:, i] for i, _ in asked])
+        second = jnp.concatenate([images[:, j] for _, j in asked])
+        vector = apply(pose_net, params["pose"], first, second)
         motion = se3.from_vector(vector, rotation=settings.rotation)
-        return rearrange(motion, "(p b) i j -> p b i j", p=len(PAIRS))
+        found = dict(zip(asked, rearrange(motion, "(p b) i j -> p b i j", p=len(asked)), strict=True))
+        return jnp.stack([found[p] if p in found else se3.inverse(found[p[::-1]]) for p in PAIRS])
 
     def loss(
         params: Params, mutable: Params, batch: Batch, targets: Any, rng: Array
@@ -103,8 +114,10 @@ def make(config: ConfigDict) -> System:
         images = normalize.standardize(unit) if settings.loss_scale == "standard" else unit
         views = _pair_views(images, depth, motion, batch["thermal/K"], valid, settings)
         terms = _pair_terms(views, settings)
-        per_frame = [photometric.smoothness(depth[:, t], images[:, t]) for t in range(3)]
-        terms["smoothness"] = tuple(map(jnp.stack, zip(*per_frame, strict=True)))
+        sums, counts = zip(
+            *(photometric.smoothness(depth[:, t], images[:, t]) for t in range(3)), strict=True
+        )
+        terms["smoothness"] = jnp.stack(sums), jnp.stack(counts)
         return terms, mutable
 
     def predict(variables: dict[str, Any], batch: Batch) -> dict[str, Array]:

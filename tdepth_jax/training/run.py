@@ -99,7 +99,10 @@ def _keys(system: System, source: Any, config: ConfigDict) -> frozenset[str]:
 
 
 def _evaluation(system: System, config: ConfigDict) -> loop.Evaluate:
-    """variables -> {"median/abs_rel": …}; opens its split now, so that a mistake shows before the training."""
+    """variables -> {"median/abs_rel": …}; opens its split now, so that a mistake shows before the training.
+
+    Every process scores the whole split: they must feed a program that spans them the same arrays.
+    """
     dataset = config.eval.dataset or config.data.dataset
     source = sources.open_split(dataset, config.eval.split)
     if evaluator.TRUTH not in source.features:
@@ -117,8 +120,6 @@ def _evaluation(system: System, config: ConfigDict) -> loop.Evaluate:
             batch_size=config.eval.batch_size,
             protocols=protocols,
             stride=config.eval.stride,
-            host=jax.process_index(),
-            hosts=jax.process_count(),
             samples=0,
         )
         return evaluator.headline(result)

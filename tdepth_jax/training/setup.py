@@ -21,8 +21,8 @@ FREE_KEYS = (
     "train.log_every",
     "train.save_every",
     "train.keep",
+    "train.panels_every",
 )
-FREE_KEYS += ("train.panels_every",)
 
 
 def enable_compilation_cache() -> None:

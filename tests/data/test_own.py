@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from tdepth_jax import cli, prepare
+from tdepth_jax import errors, prepare
 from tdepth_jax.data.sources import open_split
 
 H, W = 48, 64
@@ -48,7 +48,7 @@ def run(tmp_path, raw, *more, camera="--fov-x=60"):
 def refused(capsys, tmp_path, raw, *more, camera="--fov-x=60"):
     """The sentence of a refusal, with exit code 2 and nothing written."""
     with pytest.raises(SystemExit) as caught:
-        cli.run_door(lambda argv: run(tmp_path, raw, *more, camera=camera))
+        errors.run_door(lambda argv: run(tmp_path, raw, *more, camera=camera))
     assert caught.value.code == 2
     assert not list((tmp_path / "data").rglob("*.json"))
     *_, last = capsys.readouterr().err.strip().splitlines()

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tdepth_jax import cli, evaluate
 from tdepth_jax import config as configs
+from tdepth_jax import errors, evaluate
 from tdepth_jax.data import records
 from tdepth_jax.data.shards import ShardWriter
 
@@ -166,7 +166,7 @@ def test_fewer_frames_on_request_and_no_baselines(run, capsys):
 
 def refused(capsys, *argv):
     with pytest.raises(SystemExit) as stop:
-        cli.run_door(evaluate.main, list(argv))
+        errors.run_door(evaluate.main, list(argv))
     said = capsys.readouterr()
     assert stop.value.code == 2
     assert said.out == ""

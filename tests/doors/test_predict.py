@@ -12,7 +12,7 @@ import tifffile
 from ml_collections import ConfigDict
 from PIL import Image
 
-from tdepth_jax import cli, predict, prepare
+from tdepth_jax import errors, predict, prepare
 from tdepth_jax.predictor import Predictor, model
 from tdepth_jax.predictor.model import upsample_depth
 
@@ -201,7 +201,7 @@ def test_eight_bits_are_warned_of_and_strict_stops(tmp_path, capsys):
 def refused(capsys, tmp_path, words, message, out="refused"):
     before = names(tmp_path)
     with pytest.raises(SystemExit) as caught:
-        cli.run_door(lambda argv: go(tmp_path, *words, out=out))
+        errors.run_door(lambda argv: go(tmp_path, *words, out=out))
     assert caught.value.code == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[-1].startswith("error: ")

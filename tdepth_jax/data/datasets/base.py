@@ -20,12 +20,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import multiprocessing
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from tdepth_jax.data import index as index_file
-from tdepth_jax.data import records, tfrecord
+from tdepth_jax.data import records
+from tdepth_jax.data.encoding import Encoder
 from tdepth_jax.data.index import Index
 from tdepth_jax.data.shards import FORMATS, SHARD_BYTES, ShardWriter
 from tdepth_jax.errors import UserError
@@ -119,34 +118,30 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder):
 
     def _write(self, folder: Path, suffix: str) -> tfds.core.SplitDict:
         """Writes shards and sidecars of all splits into `folder`."""
-        features = frozenset(self.modalities() | set(records.HEADER))
-        depth_scale = self.facts().get("depth_scale", records.DEPTH_SCALE)
         infos = []
         self.summaries = []
-        for split, specs in self.sequences().items():
-            writer = ShardWriter(folder, self.name, split, suffix, self.shard_bytes)
-            index = self._write_split(writer, split, specs, features, depth_scale)
-            index_file.save(index, index_file.sidecar(folder, split))
-            infos.append(
-                tfds.core.SplitInfo(name=split, shard_lengths=writer.lengths, num_bytes=writer.bytes)
-            )
-            self.summaries.append(_summary(split, index, writer.bytes))
+        with Encoder(
+            self.frames,
+            features=frozenset(self.modalities() | set(records.HEADER)),
+            depth_scale=self.facts().get("depth_scale", records.DEPTH_SCALE),
+            jobs=self.jobs,
+            folder=folder,
+        ) as encoder:
+            for split, specs in self.sequences().items():
+                writer = ShardWriter(folder, self.name, split, suffix, self.shard_bytes)
+                index = self._write_split(writer, split, specs, encoder)
+                index_file.save(index, index_file.sidecar(folder, split))
+                infos.append(
+                    tfds.core.SplitInfo(name=split, shard_lengths=writer.lengths, num_bytes=writer.bytes)
+                )
+                self.summaries.append(_summary(split, index, writer.bytes))
         return tfds.core.SplitDict(infos)
 
-    def _write_split(
-        self,
-        writer: ShardWriter,
-        split: str,
-        specs: Sequence[Any],
-        features: frozenset[str],
-        depth_scale: float,
-    ) -> Index:
+    def _write_split(self, writer: ShardWriter, split: str, specs: Sequence[Any], encoder: Encoder) -> Index:
         rows: list[tuple[str, int, int, str]] = []
         lengths, crcs, numbers, seen = [], [], [], set()
         self._progress(split, 0)
-        for encoded in _encoded_sequences(
-            self.frames, specs, features, depth_scale, self.jobs, writer.folder
-        ):
+        for encoded in encoder.sequences(specs):
             previous: tuple[str, int] | None = None
             for data, row in encoded:
                 if previous is None and row[0] in seen:
@@ -249,61 +244,6 @@ def tfds_features(keys: frozenset[str] | set[str], radar_columns: int) -> tfds.f
         else:
             features[key] = tfds.features.Text(doc=field.doc)
     return tfds.features.FeaturesDict(features)
-
-
-Encoded = Iterator[tuple[bytes, tuple[str, int, int, str]]]
-
-
-def _encode_sequence(
-    frames: Callable[[Any], Iterator[records.Frame]],
-    spec: Any,
-    features: frozenset[str],
-    depth_scale: float,
-) -> Encoded:
-    for number, frame in enumerate(frames(spec)):
-        try:
-            yield records.encode(frame, features, depth_scale=depth_scale), index_file.row(frame)
-        except records.BadRecord as error:
-            name = frame.get("sequence", spec)
-            raise UserError(f"frame {number} of sequence {name}: {error}") from error
-
-
-def _spool(frames: Any, spec: Any, features: frozenset[str], depth_scale: float, path: str) -> list[Any]:
-    """In a worker: a sequence's records to a file of their own; returns their index rows and lengths."""
-    rows = []
-    with tfrecord.TFRecordWriter(path) as writer:
-        for data, row in _encode_sequence(frames, spec, features, depth_scale):
-            rows.append((row, writer.write(data), len(data)))
-    return rows
-
-
-def _encoded_sequences(
-    frames: Any, specs: Sequence[Any], features: frozenset[str], depth_scale: float, jobs: int, folder: Path
-) -> Iterator[Encoded]:
-    """The encoded frames of every sequence, in order; made by `jobs` processes when more than one."""
-    if jobs == 1 or len(specs) < 2:
-        for spec in specs:
-            yield _encode_sequence(frames, spec, features, depth_scale)
-        return
-    pool = futures.ProcessPoolExecutor(min(jobs, len(specs)), multiprocessing.get_context("spawn"))
-    with pool:
-        pending: list[tuple[Path, futures.Future]] = []
-        try:
-            for number, spec in enumerate(specs):
-                path = folder / f"spool-{number:05d}"
-                pending.append((path, pool.submit(_spool, frames, spec, features, depth_scale, str(path))))
-            for path, future in pending:
-                yield _unspool(path, future.result())
-                path.unlink()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _unspool(path: Path, rows: list[Any]) -> Encoded:
-    with open(path, "rb") as file:
-        for row, offset, length in rows:
-            yield tfrecord.read_at(file.fileno(), offset, length), row
 
 
 def _summary(split: str, index: Index, size: int) -> SplitSummary:

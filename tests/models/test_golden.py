@@ -1,0 +1,132 @@
+"""Backbones and heads against the reference PyTorch code (tests/parity/make_golden.py made the outputs)."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import jax.numpy as jnp
+import models_golden as golden
+import numpy as np
+import pytest
+
+from tdepth_jax.models.convert import convert
+from tdepth_jax.models.depth import DepthConfig, DepthNet
+from tdepth_jax.models.resize import bicubic_weights
+from tdepth_jax.models.vit import ViT, ViTConfig
+
+BACKBONES = (
+    *("dinov2", "dinov2_registers", "dinov2_swiglu", "dinov2_chunked"),
+    *("hf_dinov2", "hf_swiglu", "hf_registers"),
+)
+
+
+def quick_jit(function):
+    """Compiled without optimisation: these networks are tiny and every size is another compilation."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
+# Five sizes for every code path; what differs by names or by the last activation alone gets two.
+ALL_SIZES = (
+    "dinov2",
+    "dinov2_registers",
+    "hf_dinov2",
+    "depth_anything_v2",
+    "hf_depth_anything",
+    "dinov2_dpt",
+)
+
+
+def sizes_of(name: str) -> tuple[tuple[int, int], ...]:
+    return golden.SIZES if name in ALL_SIZES else golden.SIZES[-2:]
+
+
+def load(name: str):
+    """(parameters imported from the published names, what the file says of itself, the stored outputs)"""
+    stored = dict(np.load(golden.FOLDER / f"{name}.npz"))
+    spec, meta = (json.loads(bytes(stored.pop(key))) for key in ("spec", "meta"))
+    return convert(golden.weights(spec)), meta, stored
+
+
+def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
+    assert ours.shape == theirs.shape
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_tap_of_every_backbone(name):
+    imported, meta, stored = load(name)
+    depth = meta["depth"]
+    facts = imported.facts["vit"]
+    said = {key: facts[key] for key in ("ffn", "registers", "pos_grid", "interpolation")}
+    config = ViTConfig(golden.DIM, depth, golden.HEADS, golden.PATCH, **said)
+    assert (facts["dim"], facts["depth"], facts["patch"]) == (golden.DIM, depth, golden.PATCH)
+    params = {"params": imported.params["vit"]}
+
+    @quick_jit
+    def tokens(x: jax.Array) -> jax.Array:
+        """Every block's tokens, class token first, then the last block's normed: as stored."""
+        raw = ViT(config, tuple(range(depth)), norm_taps=False).apply(params, x)
+        (last,) = ViT(config, (depth - 1,), norm_taps=True).apply(params, x)
+        return jnp.stack([jnp.concatenate([cls[:, None], patches], 1)[0] for patches, cls in (*raw, last)])
+
+    for size in sizes_of(name):
+        ours = np.asarray(tokens(jnp.asarray(golden.center_padded(golden.image(size)))))
+        theirs = stored[f"tokens_{size[0]}_{size[1]}"]
+        assert relative_error(ours, theirs) < 1e-5, size
+
+
+HEADS = {
+    # name: (head, output, min, max) of the published model
+    "depth_anything_v1": ("depth_anything_v1", "relu_disparity", 1e-6, 1e6),
+    "depth_anything_v2": ("depth_anything_v2", "relu_disparity", 1e-6, 1e6),
+    "depth_anything_v2_metric": ("depth_anything_v2", "metric_sigmoid", 1e-6, 20.0),
+    "hf_depth_anything": ("depth_anything_v2", "relu_disparity", 1e-6, 1e6),
+    "dinov2_dpt": ("dinov2", "relu_depth", 0.001, 10.0),
+    "hf_dpt_dinov2": ("dinov2", "relu_depth", 0.001, 10.0),
+    "dinov2_linear": ("dinov2_linear", "bins", 0.001, 10.0),
+    "dinov2_linear4": ("dinov2_linear4", "bins", 0.001, 10.0),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_depth_of_every_head(name):
+    imported, meta, stored = load(name)
+    head, output, low, high = HEADS[name]
+    config = DepthConfig(
+        backbone="custom", vit_dim=golden.DIM, vit_depth=meta["depth"], vit_heads=golden.HEADS,
+        vit_pos_grid=golden.POS_GRID,
+        interpolation=imported.facts["vit"]["interpolation"], head=head, output=output, dpt_channels=golden.CHANNELS,
+        dpt_features=golden.FEATURES, min_depth=low, max_depth=high, dtype="float32",
+    )  # fmt: skip
+    apply = quick_jit(DepthNet(config).apply)
+    for size in sizes_of(name):
+        ours = np.asarray(apply({"params": imported.params}, golden.image(size)))[0, :, :, 0]
+        assert ours.shape == size
+        ours = 1 / ours if output == "relu_disparity" else ours
+        # The published models return the padded image's depth; every third pixel of it is stored.
+        (top, left) = (-size[0] % golden.PATCH // 2, -size[1] % golden.PATCH // 2)
+        kept = [
+            (np.arange(n), np.arange(first, n + first)) for n, first in zip(size, (top, left), strict=True)
+        ]
+        rows, columns = (own[at % golden.PIXEL_STEP == 0] for own, at in kept)
+        step = golden.PIXEL_STEP
+        theirs = stored[f"depth_{size[0]}_{size[1]}"]
+        theirs = theirs[-(-top // step) :, -(-left // step) :][: len(rows), : len(columns)]
+        assert theirs.std() > 1e-3 * theirs.mean()
+        assert relative_error(ours[np.ix_(rows, columns)], theirs) < 1e-4, size
+
+
+def test_positions_are_resampled_as_pytorch_does():
+    stored = load_positions()
+    grid = np.random.RandomState(0).standard_normal((1, 2, 37, 37)).astype(np.float32)[0]
+    for key, theirs in stored.items():
+        convention, h, w = key.split("_")
+        rows, columns = (bicubic_weights(int(n), 37, convention) for n in (h, w))
+        ours = np.einsum("hi,cij,wj->chw", rows, grid, columns)
+        assert np.abs(ours - theirs).max() < 1e-6 * np.abs(theirs).max(), key
+
+
+def load_positions() -> dict[str, np.ndarray]:
+    stored = dict(np.load(golden.FOLDER / "positions.npz"))
+    return {key: value for key, value in stored.items() if key not in ("spec", "meta")}
