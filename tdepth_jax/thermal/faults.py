@@ -212,11 +212,11 @@ def _low_contrast(frame: Frame, values: np.ndarray, where: str) -> Fault | None:
 def _stripes(frame: Frame, where: str) -> Fault | None:
     """Column-wise fixed pattern against what the same measure finds across rows."""
     image = frame.astype(np.float32)
-    column = np.median(image - cv2.blur(image, (9, 1)), axis=0)[5:-5]
-    row = np.median(image - cv2.blur(image, (1, 9)), axis=1)[5:-5]
+    column = np.median(image - cv2.blur(image, (3, 1)), axis=0)[2:-2]
+    row = np.median(image - cv2.blur(image, (1, 3)), axis=1)[2:-2]
     if column.size < 16 or row.size < 16:
         return None
-    strong, usual = (float(np.median(np.abs(x)) / 0.6745) for x in (column, row))
+    strong, usual = (float(np.median(np.abs(x)) / 0.6745 * 1.5**0.5) for x in (column, row))
     if strong < max(1.0, 0.5 * noise(frame), 3 * usual):
         return None
     return Fault(
@@ -283,17 +283,19 @@ def _stretched(stack: Stack, where: str) -> Fault | None:
     )
 
 
-def dead_pixels(stack: Stack, *, sigmas: float = 10.0) -> Mask:
+def dead_pixels(stack: Stack, *, sigmas: float = 20.0) -> Mask:
     """Pixels far from their neighbours in every frame, alone or in pairs."""
     residual = np.stack([frame.astype(np.float32) - cv2.medianBlur(frame, 3) for frame in stack])
     typical = np.median(residual, axis=0)
-    # Detail of the scene is rough too: a pixel is judged by the roughness around it.
-    local = cv2.blur(np.minimum(np.abs(typical), 6 * np.median(np.abs(residual)) + 6), (9, 9))
-    far = np.abs(typical) > sigmas * (local + np.median(np.abs(residual)) / 0.6745 + 0.5)
+    grain = np.median(np.abs(residual)) / 0.6745 + 0.5
+    # An edge that stands still (a horizon, the bonnet) is far from its neighbours too, but along it many are: a
+    # dead pixel is so alone, or with one or two others.
+    size = np.abs(np.pad(typical, 2, mode="reflect"))
+    h, w = typical.shape
+    ring = [size[y : y + h, x : x + w] for y in range(5) for x in range(5) if (y, x) != (2, 2)]
+    third = np.partition(np.stack(ring), -3, axis=0)[-3]
     steady = (np.sign(residual) == np.sign(typical)).mean(axis=0) > 0.9
-    found = far & steady
-    crowd = cv2.boxFilter(found.astype(np.float32), -1, (3, 3), normalize=False)
-    return found & (crowd <= 3)
+    return steady & (np.abs(typical) > sigmas * grain + 4 * third)
 
 
 def _dead(stack: Stack, where: str, valid: Mask | None) -> Fault | None:
