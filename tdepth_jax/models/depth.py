@@ -11,7 +11,9 @@ from jaxtyping import Array, Float
 
 from tdepth_jax.config import nearest
 from tdepth_jax.errors import UserError
+from tdepth_jax.models.adapters import AdapterConfig
 from tdepth_jax.models.dpt import DPT, DPTConfig
+from tdepth_jax.models.linear import LinearHead
 from tdepth_jax.models.resize import bilinear
 from tdepth_jax.models.vit import VARIANTS, ViT, ViTConfig
 
@@ -25,8 +27,8 @@ DEPTH_ANYTHING = {
     "vitl": ((256, 512, 1024, 1024), 256),
     "vitg": ((1536, 1536, 1536, 1536), 384),
 }
-HEADS = ("depth_anything_v2", "depth_anything_v1", "dinov2")
-OUTPUTS = ("disparity_sigmoid", "metric_sigmoid", "relu_depth", "relu_disparity")
+HEADS = ("depth_anything_v2", "depth_anything_v1", "dinov2", "dinov2_linear", "dinov2_linear4")
+OUTPUTS = ("disparity_sigmoid", "metric_sigmoid", "relu_depth", "relu_disparity", "bins")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +38,12 @@ class DepthConfig:
     backbone: str = "vitb"  # vits | vitb | vitl | vitg | custom
     registers: int = 0  # 4 for the DINOv2 checkpoints "with registers"
     interpolation: str = "auto"  # of position embeddings: offset | size | antialias | auto (by registers)
-    head: str = "depth_anything_v2"  # depth_anything_v2 | depth_anything_v1 | dinov2
-    output: str = "disparity_sigmoid"  # disparity_sigmoid | metric_sigmoid | relu_depth | relu_disparity
+    head: str = (
+        "depth_anything_v2"  # depth_anything_v2 | depth_anything_v1 | dinov2 | dinov2_linear | dinov2_linear4
+    )
+    output: str = (
+        "disparity_sigmoid"  # disparity_sigmoid | metric_sigmoid | relu_depth | relu_disparity | bins
+    )
     vit_dim: int = 192
     vit_depth: int = 6
     vit_heads: int = 3
@@ -48,6 +54,9 @@ class DepthConfig:
     dpt_stride: int = 1
     min_depth: float = 0.1  # metres, up to the unknown scale
     max_depth: float = 100.0
+    lora_rank: int = 0  # low-rank updates of the backbone's kernels; 0 = none, 4 as published
+    lora_on: tuple[str, ...] = ("q", "v")
+    conv_adapter_width: int = 0  # convolutional adapter at the end of each block; 0 = none, 4 as published
     dtype: str = "auto"  # of the networks' products: float32 | bfloat16 | auto (bfloat16 on GPU and TPU)
     remat: bool = False
 
@@ -63,6 +72,8 @@ class DepthConfig:
             )
         if self.backbone == "custom" and (len(self.dpt_channels) != 4 or self.vit_depth < 4):
             raise UserError("a DPT head needs four model.dpt_channels and model.vit_depth of at least 4")
+        if self.head.startswith("dinov2_linear") != (self.output == "bins"):
+            raise UserError("model.output=bins goes with the linear heads, and only with them")
         if not 0 < self.min_depth < self.max_depth:
             raise UserError(
                 f"model.min_depth={self.min_depth} must be above 0 and below model.max_depth={self.max_depth}"
@@ -91,12 +102,17 @@ class DepthConfig:
             )
         else:
             sizes = VARIANTS[self.backbone]
-        return dataclasses.replace(sizes, registers=self.registers, interpolation=interpolation)
+        adapters = AdapterConfig(self.lora_rank, self.lora_on, conv_width=self.conv_adapter_width)
+        return dataclasses.replace(
+            sizes, registers=self.registers, interpolation=interpolation, adapters=adapters
+        )
 
     @property
     def taps(self) -> tuple[int, ...]:
         """The blocks that the head reads: spread over the backbone, or its last four (Depth Anything V1)."""
         depth = self.vit.depth
+        if self.head == "dinov2_linear":
+            return (depth - 1,)
         if self.head == "depth_anything_v1":
             return tuple(range(depth - 4, depth))
         return TAPS.get(depth) or tuple(depth * (i + 1) // 4 - 1 for i in range(4))
@@ -118,8 +134,8 @@ class DepthNet(nn.Module):
 
     What the head predicts is `output`: a "disparity_sigmoid" between 1/max_depth and 1/min_depth
     (depth = 1 / (10 sigmoid + 0.01) for the default range, as in the self-supervised lineage), a
-    "metric_sigmoid" times max_depth (Depth Anything V2 metric), "relu_depth" above min_depth (DINOv2's own
-    heads) or a "relu_disparity" of unknown scale and shift (Depth Anything, relative).
+    "metric_sigmoid" times max_depth (Depth Anything V2 metric), "relu_depth" above min_depth (DINOv2's DPT
+    head), depth "bins" (its linear heads) or a "relu_disparity" of unknown scale and shift (Depth Anything).
 
     One channel is repeated to three. An image that is no multiple of the patch is padded with zeros, centred as
     DINOv2's CenterPadding does, and the depth cropped back.
@@ -136,10 +152,13 @@ class DepthNet(nn.Module):
         x = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
         size = x.shape[1:3]
         grid = (size[0] // vit.patch, size[1] // vit.patch)
-        plain = cfg.head == "dinov2"  # DINOv2's heads read the blocks as they are
+        plain = cfg.head.startswith("dinov2")  # DINOv2's heads read the blocks as they are
         taps = ViT(vit, cfg.taps, norm_taps=not plain, dtype=dtype, remat=cfg.remat, name="vit")(x)
-        raw = DPT(cfg.dpt, dtype, name="head")(taps, grid, size)
-        value = bilinear(_activate(raw, cfg), size, align_corners=not plain)
+        if cfg.output == "bins":
+            value = LinearHead(cfg.min_depth, cfg.max_depth, dtype, name="head")(taps, grid)
+        else:
+            value = _activate(DPT(cfg.dpt, dtype, name="head")(taps, grid, size), cfg)
+        value = bilinear(value, size, align_corners=not plain)
         return _to_depth(value[:, top : top + h, left : left + w], cfg)
 
 

@@ -44,7 +44,7 @@ class DPT(nn.Module):
 
     @nn.compact
     def __call__(
-        self, taps: tuple[Tap, ...], grid: tuple[int, int], out: tuple[int, int]
+        self, taps: tuple[Tap, ...], grid: tuple[int, int], out: tuple[int, ...]
     ) -> Float[Array, "b u v 1"]:
         cfg = self.config
         doubles = cfg.style == "dinov2"
@@ -56,7 +56,7 @@ class DPT(nn.Module):
         x = None
         for i in reversed(range(4)):
             here = levels[i] if x is None else x
-            size = (2 * here.shape[1], 2 * here.shape[2])
+            size = tuple(2 * n for n in here.shape[1:3])
             if not doubles:
                 size = levels[i - 1].shape[1:3] if i else tuple(map(min, size, last))
             x = _Fuse(cfg, self.dtype, name=f"fuse_{i}")(x, levels[i], size)
@@ -120,7 +120,7 @@ class _Fuse(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: Array | None, level: Array, size: tuple[int, int]) -> Array:
+    def __call__(self, x: Array | None, level: Array, size: tuple[int, ...]) -> Array:
         if x is None:
             x = level
         else:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 
 def bilinear(
-    x: Float[Array, "b h w c"], size: tuple[int, int], *, align_corners: bool = True
+    x: Float[Array, "b h w c"], size: tuple[int, ...], *, align_corners: bool = True
 ) -> Float[Array, "b u v c"]:
     """Bilinear resize to `size`; `align_corners` keeps the corner pixels' centres in place, as DPT heads do.
 
@@ -45,12 +45,15 @@ def bicubic_weights(out: int, source: int, convention: str) -> Float[np.ndarray,
     "size": the same kernel with the scale out / source (Hugging Face).
     "antialias": a = -0.5, the kernel widened when shrinking, weights renormalised (DINOv2 with registers).
     """
-    step = source / (out + 0.1) if convention == "offset" else source / out
-    centre = (np.arange(out) + 0.5) * step - 0.5
+    # PyTorch keeps the step and the sample positions in float32; so does this, to agree in the last digit.
+    step = float(np.float32(1 / ((out + 0.1) / source) if convention == "offset" else source / out))
+    centre = (np.arange(out) + 0.5) * step
     if convention == "antialias":
+        centre = centre.astype(np.float32).astype(np.float64) - 0.5
         stretch = max(step, 1.0)
         weights = _cubic((np.arange(source) - centre[:, None]) / stretch, a=-0.5)
         return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    centre = (centre - 0.5).astype(np.float32).astype(np.float64)
     weights = np.zeros((out, source))
     for row, middle in enumerate(centre):
         for tap in range(math.floor(middle) - 1, math.floor(middle) + 3):

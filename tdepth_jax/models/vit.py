@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float
 
+from tdepth_jax.models.adapters import AdapterConfig, ConvAdapter, LoRA
 from tdepth_jax.models.attention import attention
 from tdepth_jax.models.resize import bicubic_weights
 
@@ -24,6 +25,7 @@ class ViTConfig:
     pos_grid: int = 37  # side of the grid that the position embeddings were trained on
     interpolation: str = "offset"  # of the position embeddings: offset | size | antialias
     layer_scale: float = 1.0  # initial value
+    adapters: AdapterConfig = dataclasses.field(default_factory=AdapterConfig)
 
     @property
     def hidden(self) -> int:
@@ -72,7 +74,7 @@ class ViT(nn.Module):
         block = nn.remat(Block, prevent_cse=False) if self.remat else Block
         blocks = nn.scan(
             block, variable_axes={"params": 0}, split_rngs={"params": True}, length=cfg.depth
-        )(cfg, self.dtype, name="blocks")  # fmt: skip
+        )(cfg, (h, w), self.dtype, name="blocks")  # fmt: skip
         _, every = blocks(x, None)
         norm = nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=jnp.float32, name="norm")
         outputs = []
@@ -83,36 +85,53 @@ class ViT(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and feed-forward, each through a LayerScale."""
+    """Pre-norm attention and feed-forward, each through a LayerScale; adapters, where asked for, beside them."""
 
     config: ViTConfig
+    grid: tuple[int, int]
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n c"], _: None) -> tuple[Array, Array]:
         cfg = self.config
-        y = nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=jnp.float32, name="norm1")(x).astype(
-            self.dtype
-        )
+        y = self._norm("norm1", x)
         qkv = nn.Dense(3 * cfg.dim, dtype=self.dtype, kernel_init=_init, name="qkv")(y)
-        q, k, v = rearrange(qkv, "b n (three h d) -> three b n h d", three=3, h=cfg.heads)
-        y = rearrange(attention(q, k, v), "b n h d -> b n (h d)")
-        y = nn.Dense(cfg.dim, dtype=self.dtype, kernel_init=_init, name="proj")(y)
-        x = x + y * self.param("ls1", nn.initializers.constant(cfg.layer_scale), (cfg.dim,)).astype(x.dtype)
-        y = nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=jnp.float32, name="norm2")(x).astype(
-            self.dtype
+        q, k, v = (
+            rearrange(self._adapt(name, y, part), "b n (h d) -> b n h d", h=cfg.heads)
+            for name, part in zip("qkv", jnp.split(qkv, 3, axis=-1), strict=True)
         )
+        y = rearrange(attention(q, k, v), "b n h d -> b n (h d)")
+        x = x + self._scale("ls1", self._dense("proj", y, cfg.dim))
+        y = self._norm("norm2", x)
         if cfg.ffn == "swiglu":
-            y = nn.Dense(2 * cfg.hidden, dtype=self.dtype, kernel_init=_init, name="w12")(y)
-            gate, y = jnp.split(y, 2, axis=-1)
-            y = nn.Dense(cfg.dim, dtype=self.dtype, kernel_init=_init, name="w3")(nn.silu(gate) * y)
+            gate, y = jnp.split(self._dense("w12", y, 2 * cfg.hidden), 2, axis=-1)
+            y = self._dense("w3", nn.silu(gate) * y, cfg.dim)
         else:
-            y = nn.Dense(cfg.hidden, dtype=self.dtype, kernel_init=_init, name="fc1")(y)
-            y = nn.Dense(cfg.dim, dtype=self.dtype, kernel_init=_init, name="fc2")(
-                nn.gelu(y, approximate=False)
-            )
-        x = x + y * self.param("ls2", nn.initializers.constant(cfg.layer_scale), (cfg.dim,)).astype(x.dtype)
+            y = nn.gelu(self._dense("fc1", y, cfg.hidden), approximate=False)
+            y = self._dense("fc2", y, cfg.dim)
+        x = x + self._scale("ls2", y)
+        if cfg.adapters.conv_width:
+            x = ConvAdapter(cfg.adapters.conv_width, self.dtype, name="conv_adapter")(x, self.grid)
         return x, x
+
+    def _norm(self, name: str, x: Array) -> Array:
+        norm = nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=jnp.float32, name=name)
+        return norm(x).astype(self.dtype)
+
+    def _dense(self, name: str, x: Array, width: int) -> Array:
+        return self._adapt(name, x, nn.Dense(width, dtype=self.dtype, kernel_init=_init, name=name)(x))
+
+    def _adapt(self, name: str, x: Array, y: Array) -> Array:
+        """The projection `name` of x, which is y, with its low-rank update."""
+        adapters = self.config.adapters
+        if not adapters.lora_rank or name not in adapters.lora_on:
+            return y
+        update = LoRA(y.shape[-1], adapters.lora_rank, adapters.lora_scale, self.dtype, name=f"lora_{name}")
+        return y + update(x)
+
+    def _scale(self, name: str, x: Array) -> Array:
+        gamma = self.param(name, nn.initializers.constant(self.config.layer_scale), (self.config.dim,))
+        return x * gamma.astype(x.dtype)
 
 
 _init = nn.initializers.truncated_normal(0.02)

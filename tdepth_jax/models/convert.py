@@ -1,0 +1,183 @@
+"""Published PyTorch parameters, as numpy arrays by name, to the parameter trees of this package."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tdepth_jax.errors import UserError
+from tdepth_jax.models import names
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """What a checkpoint held.
+
+    Attributes:
+      params: {"vit": tree} and/or {"head": tree}, as `DepthNet` has them; float32.
+      mapped: (published name, path here, shape here) of every array used.
+      ignored: (published name, reason) of every array not used.
+      facts: what the arrays say about the model: dim, depth, heads, patch, registers, pos_grid, ffn, the
+        convention for resizing position embeddings, the head's style and widths.
+    """
+
+    params: dict[str, Any]
+    mapped: list[tuple[str, str, tuple[int, ...]]]
+    ignored: list[tuple[str, str]]
+    facts: dict[str, Any]
+
+
+def convert(state: Mapping[str, np.ndarray]) -> Converted:
+    """Recognises a checkpoint by its names and shapes, whichever library wrote it.
+
+    Raises UserError, naming the first offenders, for names that no published file has, for parts that are
+    missing, and for shapes that do not fit each other.
+    """
+    found: dict[str, dict[str, np.ndarray]] = {"vit": {}, "head": {}}
+    mapped, ignored, unknown = [], [], []
+    for name, array in state.items():
+        where = names.place(name)
+        if where is None:
+            unknown.append(name)
+        elif where[0] == "ignored":
+            ignored.append((name, where[1]))
+        else:
+            part, path = where
+            found[part][path] = laid = _lay_out(path, np.asarray(array, np.float32))
+            mapped.append((name, f"{part}/{path}", laid.shape))
+    if not mapped:
+        raise UserError(
+            f"none of the {len(state)} arrays has a name that a DINOv2, Depth Anything or DINOv2 depth-head file "
+            f"gives (the first is {next(iter(state), 'none')!r})"
+        )
+    if unknown:
+        raise UserError(f"{len(unknown)} arrays have names that no known file gives, {unknown[0]!r} first")
+    params, facts = {}, {}
+    if found["vit"]:
+        params["vit"], facts["vit"] = _vit(found["vit"], hugging_face=any("embeddings." in n for n in state))
+    if found["head"]:
+        params["head"], facts["head"] = _head(found["head"])
+    return Converted(params, mapped, ignored, facts)
+
+
+def _lay_out(path: str, array: np.ndarray) -> np.ndarray:
+    """PyTorch's order of axes to ours."""
+    if not path.endswith("kernel"):
+        return array
+    if array.ndim == 2:  # linear: out in -> in out
+        return array.T
+    if path == "patch_embed/kernel":  # one row per pixel of the patch: out in p q -> (p q in) out
+        return array.transpose(2, 3, 1, 0).reshape(-1, array.shape[0])
+    if path in ("reassemble_0/resize/kernel", "reassemble_1/resize/kernel"):  # transposed: in out k l
+        return array.transpose(0, 2, 3, 1)
+    if array.shape[2:] == (1, 1):
+        return array[:, :, 0, 0].T
+    return array.transpose(2, 3, 1, 0)
+
+
+def _vit(flat: dict[str, np.ndarray], *, hugging_face: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    _require(
+        flat, ("cls_token", "pos_embed", "patch_embed/kernel", "patch_embed/bias", "norm/scale", "norm/bias")
+    )
+    layers: dict[int, dict[str, np.ndarray]] = {}
+    tree: dict[str, Any] = {}
+    for path, array in flat.items():
+        if path.startswith("blocks/"):
+            _, index, leaf = path.split("/", 2)
+            layers.setdefault(int(index), {})[leaf] = array
+        else:
+            _put(tree, path, array)
+    depth = max(layers, default=-1) + 1
+    if sorted(layers) != list(range(depth)) or not depth:
+        missing = sorted(set(range(depth)) - set(layers))
+        raise UserError(f"the backbone lacks blocks {missing}" if depth else "the backbone has no blocks")
+    blocks = [_joined(layers[i], i) for i in range(depth)]
+    for leaf in sorted(set().union(*blocks)):
+        lacking = [i for i, block in enumerate(blocks) if leaf not in block]
+        if lacking:
+            raise UserError(f"block {lacking[0]} of the backbone lacks {leaf}")
+        shapes = {block[leaf].shape for block in blocks}
+        if len(shapes) > 1:
+            raise UserError(f"{leaf} has different shapes in different blocks: {sorted(shapes)}")
+        _put(tree, f"blocks/{leaf}", np.stack([block[leaf] for block in blocks]))
+    swiglu = "w12" in tree["blocks"]
+    _require(blocks[0], ("norm1/scale", "norm1/bias", "norm2/scale", "norm2/bias", "ls1", "ls2", "proj/kernel",
+                         "proj/bias", *(f"{layer}/{leaf}" for layer in (("w12", "w3") if swiglu else ("fc1", "fc2"))
+                                        for leaf in ("kernel", "bias"))), "block 0: ")  # fmt: skip
+    dim = tree["cls_token"].shape[-1]
+    registers = tree["register_tokens"].shape[1] if "register_tokens" in tree else 0
+    facts = {
+        "dim": dim,
+        "depth": depth,
+        "heads": dim // 64 or 1,
+        "patch": math.isqrt(tree["patch_embed"]["kernel"].shape[0] // 3),
+        "ffn": "swiglu" if swiglu else "mlp",
+        "registers": registers,
+        "pos_grid": math.isqrt(tree["pos_embed"].shape[1] - 1),
+        "interpolation": "antialias" if registers else "size" if hugging_face else "offset",
+    }
+    return tree, facts
+
+
+def _joined(block: dict[str, np.ndarray], index: int) -> dict[str, np.ndarray]:
+    """Projections that some files keep apart, side by side as the others have them."""
+    for whole, parts in (("qkv", ("q", "k", "v")), ("w12", ("w1", "w2"))):
+        apart = [f"{part}/{leaf}" for part in parts for leaf in ("kernel", "bias")]
+        if not any(path in block for path in apart):
+            continue
+        _require(block, tuple(apart), f"block {index}: ")
+        joined = {
+            f"{whole}/{leaf}": np.concatenate([block[f"{part}/{leaf}"] for part in parts], axis=-1)
+            for leaf in ("kernel", "bias")
+        }
+        block = {path: array for path, array in block.items() if path not in apart} | joined
+    _require(block, ("qkv/kernel", "qkv/bias"), f"block {index}: ")
+    return block
+
+
+def _head(flat: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:
+    tree: dict[str, Any] = {}
+    for path, array in flat.items():
+        _put(tree, path, array)
+    if "bins" in tree:
+        _require(flat, ("bins/kernel", "bins/bias"))
+        return tree, {"style": "linear", "inputs": tree["bins"]["kernel"].shape[0]}
+    dinov2 = "project" in tree
+    convs = ["kernel"] if dinov2 else ["kernel", "bias"]
+    wanted = [f"out_{i}/{leaf}" for i in (1, 2, 3) for leaf in ("kernel", "bias")]
+    for i in range(4):
+        wanted += [f"reassemble_{i}/to_features/kernel"]
+        modules = [
+            f"reassemble_{i}/project",
+            f"fuse_{i}/project",
+            *([f"reassemble_{i}/resize"] if i != 2 else []),
+        ]
+        modules += [f"reassemble_{i}/readout"] if dinov2 else []
+        wanted += [f"{module}/{leaf}" for module in modules for leaf in ("kernel", "bias")]
+        units = ("refine",) if i == 3 else ("skip", "refine")
+        wanted += [f"fuse_{i}/{unit}/conv_{n}/{leaf}" for unit in units for n in (1, 2) for leaf in convs]
+    _require(flat, tuple(wanted), "the head: ")
+    facts = {
+        "style": "dinov2" if dinov2 else "depth_anything",
+        "channels": tuple(flat[f"reassemble_{i}/project/kernel"].shape[-1] for i in range(4)),
+        "features": flat["reassemble_0/to_features/kernel"].shape[-1],
+    }
+    return tree, facts
+
+
+def _require(flat: Mapping[str, np.ndarray], paths: tuple[str, ...], where: str = "") -> None:
+    missing = [path for path in paths if path not in flat]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(f"the file is partial: {where}{missing[0]}{more} missing")
+
+
+def _put(tree: dict[str, Any], path: str, array: np.ndarray) -> None:
+    *folders, leaf = path.split("/")
+    for folder in folders:
+        tree = tree.setdefault(folder, {})
+    tree[leaf] = array

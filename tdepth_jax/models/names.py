@@ -1,0 +1,164 @@
+"""What published checkpoints call each parameter, and what it is called here.
+
+Every table is a list of (pattern, path): the pattern matches a whole published name, prefixes removed, and the
+path is where the array goes. `{0}`, `{1}` are the pattern's groups; `{-0}` is 3 minus the group, because the
+files count fusion levels from the deepest. A path `blocks/12/...` is layer 12 of the scanned stack. A path in
+IGNORED is instead the reason why nothing needs the array.
+"""
+
+from __future__ import annotations
+
+import re
+
+PREFIXES = re.compile(r"^(?:(?:module|model|backbone|pretrained|dinov2|dinov2_with_registers|teacher)\.)+")
+
+# facebookresearch/dinov2, vision_transformer.py. Training checkpoints put blocks in chunks: blocks.{chunk}.{i}.
+_BLOCK = r"blocks\.(?:\d+\.)?(\d+)\."
+DINOV2 = [
+    (r"cls_token", "cls_token"),
+    (r"pos_embed", "pos_embed"),
+    (r"register_tokens", "register_tokens"),
+    (r"patch_embed\.proj\.weight", "patch_embed/kernel"),
+    (r"patch_embed\.proj\.bias", "patch_embed/bias"),
+    (_BLOCK + r"(norm[12])\.weight", "blocks/{0}/{1}/scale"),
+    (_BLOCK + r"(norm[12])\.bias", "blocks/{0}/{1}/bias"),
+    (_BLOCK + r"attn\.(qkv|proj)\.weight", "blocks/{0}/{1}/kernel"),
+    (_BLOCK + r"attn\.(qkv|proj)\.bias", "blocks/{0}/{1}/bias"),
+    (_BLOCK + r"(ls[12])\.gamma", "blocks/{0}/{1}"),
+    (_BLOCK + r"mlp\.(fc1|fc2|w12|w3)\.weight", "blocks/{0}/{1}/kernel"),
+    (_BLOCK + r"mlp\.(fc1|fc2|w12|w3)\.bias", "blocks/{0}/{1}/bias"),
+    (r"norm\.weight", "norm/scale"),
+    (r"norm\.bias", "norm/bias"),
+]
+
+# transformers, modeling_dinov2.py and modeling_dinov2_with_registers.py; two spellings of the attention.
+_LAYER = r"encoder\.layer\.(\d+)\."
+_Q, _K, _V = (rf"attention\.(?:attention\.{word}|{word[0]}_proj)" for word in ("query", "key", "value"))
+_O = r"attention\.(?:output\.dense|o_proj)"
+HUGGING_FACE = [
+    (r"embeddings\.cls_token", "cls_token"),
+    (r"embeddings\.position_embeddings", "pos_embed"),
+    (r"embeddings\.register_tokens", "register_tokens"),
+    (r"embeddings\.patch_embeddings\.projection\.weight", "patch_embed/kernel"),
+    (r"embeddings\.patch_embeddings\.projection\.bias", "patch_embed/bias"),
+    (_LAYER + r"(norm[12])\.weight", "blocks/{0}/{1}/scale"),
+    (_LAYER + r"(norm[12])\.bias", "blocks/{0}/{1}/bias"),
+    *(
+        (_LAYER + pattern + rf"\.{leaf}", f"blocks/{{0}}/{ours}/{'kernel' if leaf == 'weight' else 'bias'}")
+        for pattern, ours in ((_Q, "q"), (_K, "k"), (_V, "v"), (_O, "proj"))
+        for leaf in ("weight", "bias")
+    ),
+    (_LAYER + r"layer_scale([12])\.lambda1", "blocks/{0}/ls{1}"),
+    (_LAYER + r"mlp\.(fc[12])\.weight", "blocks/{0}/{1}/kernel"),
+    (_LAYER + r"mlp\.(fc[12])\.bias", "blocks/{0}/{1}/bias"),
+    *(
+        (
+            _LAYER + rf"mlp\.{theirs}_proj\.{leaf}",
+            f"blocks/{{0}}/{ours}/{'kernel' if leaf == 'weight' else 'bias'}",
+        )
+        for theirs, ours in (("gate", "w1"), ("up", "w2"), ("down", "w3"))
+        for leaf in ("weight", "bias")
+    ),
+    (_LAYER + r"mlp\.weights_in\.weight", "blocks/{0}/w12/kernel"),
+    (_LAYER + r"mlp\.weights_in\.bias", "blocks/{0}/w12/bias"),
+    (_LAYER + r"mlp\.weights_out\.weight", "blocks/{0}/w3/kernel"),
+    (_LAYER + r"mlp\.weights_out\.bias", "blocks/{0}/w3/bias"),
+    (r"layernorm\.weight", "norm/scale"),
+    (r"layernorm\.bias", "norm/bias"),
+]
+
+
+def _with_leaves(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Each (module, path) as its weight and its bias."""
+    leaves = (("weight", "kernel"), ("bias", "bias"))
+    return [(rf"{name}\.{leaf}", f"{path}/{ours}") for name, path in rows for leaf, ours in leaves]
+
+
+# DepthAnything/Depth-Anything-V2 (and V1), dpt.py: `refinenet4` is the deepest level.
+DEPTH_ANYTHING = _with_leaves(
+    [
+        (r"depth_head\.projects\.(\d)", "reassemble_{0}/project"),
+        (r"depth_head\.resize_layers\.(\d)", "reassemble_{0}/resize"),
+        *((rf"depth_head\.scratch\.layer{i + 1}_rn", f"reassemble_{i}/to_features") for i in range(4)),
+        *(
+            (rf"depth_head\.scratch\.refinenet{i + 1}\.{theirs}", f"fuse_{i}/{ours}")
+            for i in range(4)
+            for theirs, ours in (
+                (r"resConfUnit1\.conv([12])", "skip/conv_{0}"),
+                (r"resConfUnit2\.conv([12])", "refine/conv_{0}"),
+                (r"out_conv", "project"),
+            )
+        ),
+        (r"depth_head\.scratch\.output_conv1", "out_1"),
+        (r"depth_head\.scratch\.output_conv2\.0", "out_2"),
+        (r"depth_head\.scratch\.output_conv2\.2", "out_3"),
+    ]
+)
+
+# facebookresearch/dinov2, hub/depth/decode_heads.py: fusion block 0 is the deepest level.
+DINOV2_HEAD = _with_leaves(
+    [
+        (r"decode_head\.reassemble_blocks\.projects\.(\d)\.conv", "reassemble_{0}/project"),
+        (r"decode_head\.reassemble_blocks\.resize_layers\.(\d)", "reassemble_{0}/resize"),
+        (r"decode_head\.reassemble_blocks\.readout_projects\.(\d)\.0", "reassemble_{0}/readout"),
+        (r"decode_head\.convs\.(\d)\.conv", "reassemble_{0}/to_features"),
+        (r"decode_head\.fusion_blocks\.(\d)\.res_conv_unit1\.conv([12])\.conv", "fuse_{-0}/skip/conv_{1}"),
+        (r"decode_head\.fusion_blocks\.(\d)\.res_conv_unit2\.conv([12])\.conv", "fuse_{-0}/refine/conv_{1}"),
+        (r"decode_head\.fusion_blocks\.(\d)\.project\.conv", "fuse_{-0}/project"),
+        (r"decode_head\.project\.conv", "project"),
+        (r"decode_head\.conv_depth\.head\.0", "out_1"),
+        (r"decode_head\.conv_depth\.head\.2", "out_2"),
+        (r"decode_head\.conv_depth\.head\.4", "out_3"),
+        (r"decode_head\.conv_depth", "bins"),  # the linear heads
+    ]
+)
+
+# transformers, modeling_depth_anything.py and modeling_dpt.py: fusion layer 0 is the deepest level.
+HUGGING_FACE_HEAD = _with_leaves(
+    [
+        (r"neck\.reassemble_stage\.layers\.(\d)\.projection", "reassemble_{0}/project"),
+        (r"neck\.reassemble_stage\.layers\.(\d)\.resize", "reassemble_{0}/resize"),
+        (r"neck\.reassemble_stage\.readout_projects\.(\d)\.0", "reassemble_{0}/readout"),
+        (r"neck\.convs\.(\d)", "reassemble_{0}/to_features"),
+        (r"neck\.fusion_stage\.layers\.(\d)\.residual_layer1\.convolution([12])", "fuse_{-0}/skip/conv_{1}"),
+        (
+            r"neck\.fusion_stage\.layers\.(\d)\.residual_layer2\.convolution([12])",
+            "fuse_{-0}/refine/conv_{1}",
+        ),
+        (r"neck\.fusion_stage\.layers\.(\d)\.projection", "fuse_{-0}/project"),
+        (r"head\.projection", "project"),
+        (r"head\.conv([123])", "out_{0}"),
+        (r"head\.head\.0", "out_1"),
+        (r"head\.head\.2", "out_2"),
+        (r"head\.head\.4", "out_3"),
+    ]
+)
+
+IGNORED = [
+    (r"(?:embeddings\.)?mask_token", "masks patches in pretraining only"),
+    (r"(?:depth_head\.scratch\.refinenet4\.resConfUnit1|(?:neck\.fusion_stage\.layers|decode_head\.fusion_blocks)"
+     r"\.0\.(?:residual_layer1|res_conv_unit1))\..*", "the deepest level has no skip"),
+    (r"decode_head\.bn\..*", "not part of the released head"),
+    (r".*\.num_batches_tracked", "a counter of training steps"),
+    (r"(?:dino_head|ibot_head|head|classifier|fc)\..*", "a head of another task"),
+]  # fmt: skip
+
+
+def place(name: str) -> tuple[str, str] | None:
+    """("vit" | "head", path) of a published name, ("ignored", reason), or None for a name nobody published."""
+    bare = PREFIXES.sub("", name)
+    tables = (("vit", DINOV2), ("vit", HUGGING_FACE), ("head", DEPTH_ANYTHING), ("head", DINOV2_HEAD),
+              ("head", HUGGING_FACE_HEAD))  # fmt: skip
+    for reason_first in IGNORED[:3]:
+        if re.fullmatch(reason_first[0], bare):
+            return "ignored", reason_first[1]
+    for part, table in tables:
+        for pattern, path in table:
+            if match := re.fullmatch(pattern, bare):
+                groups = match.groups()
+                mirrored = str(3 - int(groups[0])) if groups and groups[0].isdigit() else ""
+                return part, path.replace("{-0}", mirrored).format(*groups)
+    for pattern, reason in IGNORED:
+        if re.fullmatch(pattern, bare):
+            return "ignored", reason
+    return None
