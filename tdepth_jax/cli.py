@@ -12,6 +12,7 @@ DOORS = {
     "train": "train, evaluate, checkpoint, resume",
     "evaluate": "score a run under named protocols; tables and an offline HTML report",
     "predict": "depth maps of images, folders and 16-bit stacks",
+    "import_weights": "DINOv2, its depth heads and Depth Anything, from .pth and .safetensors",
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from tdepth_jax.errors import UserError
 from tdepth_jax.models import names
+from tdepth_jax.models.vit import VARIANTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +168,46 @@ def _head(flat: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:
         "features": flat["reassemble_0/to_features/kernel"].shape[-1],
     }
     return tree, facts
+
+
+def model_settings(
+    facts: Mapping[str, Any], *, head: str = "depth_anything_v2", metric: float = 0
+) -> dict[str, Any]:
+    """The `model` section of a config that the imported parameters fit (see DepthConfig).
+
+    The files of Depth Anything V1 and V2, and of their relative and metric variants, hold the same names and
+    shapes, so `head` and `metric` (the range in metres, 0 = relative) say what no file can.
+    """
+    settings: dict[str, Any] = {}
+    if vit := facts.get("vit"):
+        sizes = (vit["dim"], vit["depth"], vit["ffn"], vit["patch"], vit["pos_grid"])
+        known = {(v.dim, v.depth, v.ffn, v.patch, v.pos_grid): name for name, v in VARIANTS.items()}
+        if sizes in known:
+            settings |= {"backbone": known[sizes]}
+        elif vit["ffn"] == "mlp":
+            settings |= {"backbone": "custom", "vit_heads": vit["heads"]}
+            settings |= {f"vit_{key}": vit[key] for key in ("dim", "depth", "patch", "pos_grid")}
+        else:
+            raise UserError(
+                f"a SwiGLU backbone of width {vit['dim']} and {vit['depth']} blocks is no published one"
+            )
+        settings |= {"registers": vit["registers"], "interpolation": vit["interpolation"]}
+    match facts.get("head", {}).get("style"):
+        case "linear":
+            dim = facts.get("vit", {}).get("dim", facts["head"]["inputs"] // 2)
+            several = facts["head"]["inputs"] > 2 * max(dim, 0) and "vit" in facts
+            settings |= {"head": "dinov2_linear4" if several else "dinov2_linear", "output": "bins"}
+        case "dinov2":
+            settings |= {"head": "dinov2", "output": "relu_depth"}
+        case "depth_anything":
+            settings |= {"head": head, "output": "metric_sigmoid" if metric else "relu_disparity"}
+    if facts.get("head", {}).get("style") in ("linear", "dinov2"):
+        settings |= {"min_depth": 0.001, "max_depth": metric or 10.0}
+    elif metric:
+        settings |= {"max_depth": metric}
+    if settings.get("backbone") == "custom" and "channels" in facts.get("head", {}):
+        settings |= {"dpt_channels": facts["head"]["channels"], "dpt_features": facts["head"]["features"]}
+    return settings
 
 
 def _require(flat: Mapping[str, np.ndarray], paths: tuple[str, ...], where: str = "") -> None:

@@ -252,6 +252,24 @@ def positions() -> None:
     write("positions", [], {}, {k: v.astype(np.float32) for k, v in outputs.items()})
 
 
+def files() -> None:
+    """Small .pth files with what such files can hold: strides, shared storages, half precisions, parameters."""
+    ramp = torch.arange(12.0)
+    state = {
+        "plain": ramp.reshape(3, 4),
+        "transposed": ramp.reshape(3, 4).T,
+        "slice": ramp[2:8:2],
+        "parameter": torch.nn.Parameter(ramp[:2]),
+        "bfloat16": (ramp / 8).bfloat16(),
+        "half": (ramp / 8).half(),
+        "counter": torch.tensor(7),
+        "empty": torch.zeros(0, 3),
+    }
+    torch.save(state, golden.FOLDER / "tensors.pth")
+    wrapped = {"epoch": 3, "state_dict": state, "note": "as training code saves it"}
+    torch.save(wrapped, golden.FOLDER / "tensors_legacy.pth", _use_new_zipfile_serialization=False)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dinov2", required=True)
@@ -259,6 +277,7 @@ if __name__ == "__main__":
     flags = parser.parse_args()
     sys.path[:0] = [flags.dinov2, flags.depth_anything]
     golden.FOLDER.mkdir(exist_ok=True)
+    files()
     positions()
     backbones()
     depth_anything()

@@ -1,0 +1,152 @@
+"""Published weights to this package's: DINOv2, its depth heads, Depth Anything V1/V2.
+
+  tdepth import_weights dinov2_vitb14_pretrain.pth -o weights/dinov2_vitb14
+  python -m tdepth_jax.train --config=... --config.model.backbone_weights=weights/dinov2_vitb14
+
+The kind of a file is told by its content. Nothing in it is executed, and PyTorch is not needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tdepth_jax.cli import run_door
+from tdepth_jax.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="tdepth import_weights",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("file", help="a .pth or .safetensors file")
+    p.add_argument("-o", "--output", required=True, help="folder to write; must be new or empty")
+    p.add_argument(
+        "--head", choices=("depth_anything_v1", "depth_anything_v2"), default="depth_anything_v2",
+        help="which taps a Depth Anything head was trained on: V1 and V2 files look alike (default: %(default)s)",
+    )  # fmt: skip
+    p.add_argument(
+        "--metric", type=float, default=0.0, metavar="METRES",
+        help="the range of a metric model, e.g. 80 outdoors, 20 indoors; relative and metric files look alike",
+    )  # fmt: skip
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    flags = parser().parse_args(argv)
+    report = import_weights(flags.file, flags.output, head=flags.head, metric=flags.metric)
+    print(report)
+
+
+def import_weights(
+    file: str | pathlib.Path,
+    output: str | pathlib.Path,
+    *,
+    head: str = "depth_anything_v2",
+    metric: float = 0.0,
+) -> str:
+    """Writes `output`/vit and/or `output`/head (Orbax, float32, flat) and `output`/import.json; returns a report.
+
+    Raises UserError for files that are damaged, partial, unsafe or of an unknown kind, before anything is written.
+    """
+    from tdepth_jax.models import convert, weight_files
+
+    file, output = pathlib.Path(file), pathlib.Path(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output} is there already; name a new folder")
+    state, others = weight_files.read(file)
+    try:
+        converted = convert.convert(state)
+        settings = convert.model_settings(converted.facts, head=head, metric=metric)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    flat = {part: _flat(tree) for part, tree in converted.params.items()}
+    record = {
+        "file": file.name,
+        "content": _digest(flat),
+        "parts": sorted(flat),
+        "model": settings,
+        "facts": converted.facts,
+    }
+    _save(output, flat, record)
+    return _report(record, converted.mapped, [*converted.ignored, *others], output)
+
+
+def _save(output: pathlib.Path, flat: dict[str, dict[str, np.ndarray]], record: dict[str, Any]) -> None:
+    import orbax.checkpoint as ocp
+
+    output.mkdir(parents=True, exist_ok=True)
+    with ocp.StandardCheckpointer() as checkpointer:
+        for part, arrays in flat.items():
+            checkpointer.save(output.resolve() / part, arrays)
+            checkpointer.wait_until_finished()
+    (output / "import.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
+    flat: dict[str, np.ndarray] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _digest(flat: dict[str, dict[str, np.ndarray]]) -> str:
+    """A hash of names, shapes and values: equal for the same weights in whatever format they came."""
+    digest = hashlib.sha256()
+    for part in sorted(flat):
+        for path in sorted(flat[part]):
+            array = np.ascontiguousarray(flat[part][path], np.float32)
+            digest.update(f"{part}/{path}{array.shape}".encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _report(
+    record: dict[str, Any],
+    mapped: list[tuple[str, str, tuple[int, ...]]],
+    ignored: list[tuple[str, str]],
+    output: pathlib.Path,
+) -> str:
+    """The table of arrays, blocks of equal shapes on one line, and how to use the result."""
+    rows: dict[tuple[str, str, str], int] = {}
+    for name, path, shape in mapped:
+        # One line per array of the stacked blocks, with * for the block's number.
+        name, path = (
+            re.sub(r"(blocks|layer)\.\d+(\.\d+)?", r"\1.*", name),
+            re.sub(r"(blocks)/\d+", r"\1/*", path),
+        )
+        key = (name, path, "×".join(map(str, shape)))
+        rows[key] = rows.get(key, 0) + 1
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
+    lines = [
+        f"{a:<{widths[0]}}  ->  {b:<{widths[1]}}  {c:>{widths[2]}}  x{n}" for (a, b, c), n in rows.items()
+    ]
+    lines += [f"{name}: ignored, {reason}" for name, reason in ignored]
+    model = " ".join(f"--config.model.{key}={_as_flag(value)}" for key, value in record["model"].items())
+    lines += [
+        "",
+        f"{len(mapped)} arrays used, {len(ignored)} ignored, none missing; content {record['content'][:16]}",
+        f"written to {output}: {', '.join(record['parts'])}, import.json",
+        f"model settings: {model}",
+    ]
+    if "vit" in record["facts"]:
+        convention = record["facts"]["vit"]["interpolation"]
+        lines.append(f"position embeddings are resized by the convention {convention!r}")
+    return "\n".join(lines)
+
+
+def _as_flag(value: Any) -> str:
+    return str(tuple(value)).replace(" ", "") if isinstance(value, (tuple, list)) else str(value)
+
+
+if __name__ == "__main__":
+    run_door(main)
