@@ -7,10 +7,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from tdepth_jax.errors import UserError
 from tdepth_jax.models import names
+from tdepth_jax.models.resnet import VARIANTS as RESNETS
+from tdepth_jax.models.resnet import ResNet
 from tdepth_jax.models.vit import VARIANTS
 
 
@@ -19,7 +22,8 @@ class Converted:
     """What a checkpoint held.
 
     Attributes:
-      params: {"vit": tree} and/or {"head": tree}, as `DepthNet` has them; float32.
+      params: {"vit": tree} and/or {"head": tree}, as `DepthNet` has them, or {"resnet": tree} and its
+        "batch_stats" under "resnet_statistics"; float32.
       mapped: (published name, path here, shape here) of every array used.
       ignored: (published name, reason) of every array not used.
       facts: what the arrays say about the model: dim, depth, heads, patch, registers, pos_grid, ffn, the
@@ -38,7 +42,7 @@ def convert(state: Mapping[str, np.ndarray]) -> Converted:
     Raises UserError, naming the first offenders, for names that no published file has, for parts that are
     missing, and for shapes that do not fit each other.
     """
-    found: dict[str, dict[str, np.ndarray]] = {"vit": {}, "head": {}}
+    found: dict[str, dict[str, np.ndarray]] = {part: {} for part, _ in names.TABLES}
     mapped, ignored, unknown = [], [], []
     for name, array in state.items():
         where = names.place(name)
@@ -48,12 +52,12 @@ def convert(state: Mapping[str, np.ndarray]) -> Converted:
             ignored.append((name, where[1]))
         else:
             part, path = where
-            found[part][path] = laid = _lay_out(path, np.asarray(array, np.float32))
+            found[part][path] = laid = _lay_out(part, path, np.asarray(array, np.float32))
             mapped.append((name, f"{part}/{path}", laid.shape))
     if not mapped:
         raise UserError(
-            f"none of the {len(state)} arrays has a name that a DINOv2, Depth Anything or DINOv2 depth-head file "
-            f"gives (the first is {next(iter(state), 'none')!r})"
+            f"none of the {len(state)} arrays has a name that a DINOv2, Depth Anything, depth-head or ResNet "
+            f"file gives (the first is {next(iter(state), 'none')!r})"
         )
     if unknown:
         raise UserError(f"{len(unknown)} arrays have names that no known file gives, {unknown[0]!r} first")
@@ -62,10 +66,13 @@ def convert(state: Mapping[str, np.ndarray]) -> Converted:
         params["vit"], facts["vit"] = _vit(found["vit"], hugging_face=any("embeddings." in n for n in state))
     if found["head"]:
         params["head"], facts["head"] = _head(found["head"])
+    if found["resnet"] or found["resnet_statistics"]:
+        params |= _resnet(found["resnet"], found["resnet_statistics"])
+        facts["resnet"] = {"variant": "resnet50" if "conv3" in params["resnet"]["layer1_0"] else "resnet18"}
     return Converted(params, mapped, ignored, facts)
 
 
-def _lay_out(path: str, array: np.ndarray) -> np.ndarray:
+def _lay_out(part: str, path: str, array: np.ndarray) -> np.ndarray:
     """PyTorch's order of axes to ours."""
     if not path.endswith("kernel"):
         return array
@@ -75,7 +82,7 @@ def _lay_out(path: str, array: np.ndarray) -> np.ndarray:
         return array.transpose(2, 3, 1, 0).reshape(-1, array.shape[0])
     if path in ("reassemble_0/resize/kernel", "reassemble_1/resize/kernel"):  # transposed: in out k l
         return array.transpose(0, 2, 3, 1)
-    if array.shape[2:] == (1, 1):
+    if part == "head" and array.shape[2:] == (1, 1):  # a linear map there, a convolution in a ResNet
         return array[:, :, 0, 0].T
     return array.transpose(2, 3, 1, 0)
 
@@ -208,6 +215,32 @@ def model_settings(
     if settings.get("backbone") == "custom" and "channels" in facts.get("head", {}):
         settings |= {"dpt_channels": facts["head"]["channels"], "dpt_features": facts["head"]["features"]}
     return settings
+
+
+def _resnet(flat: dict[str, np.ndarray], statistics: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Both trees of a ResNet-18 or -50; compared with the network itself, shape by shape."""
+    variant = "resnet50" if "layer1_0/conv3/kernel" in flat else "resnet18"
+    _require(flat, ("conv1/kernel",))
+    channels = flat["conv1/kernel"].shape[2]
+    wanted = jax.eval_shape(
+        ResNet(RESNETS[variant]).init,
+        jax.random.key(0),
+        jax.ShapeDtypeStruct((1, 32, 32, channels), np.float32),
+    )
+    trees: dict[str, Any] = {"resnet": {}, "resnet_statistics": {}}
+    for part, arrays, shapes in (
+        ("resnet", flat, wanted["params"]),
+        ("resnet_statistics", statistics, wanted["batch_stats"]),
+    ):
+        shapes = {
+            "/".join(k.key for k in path): x.shape for path, x in jax.tree_util.tree_leaves_with_path(shapes)
+        }
+        _require(arrays, tuple(shapes), f"{variant}: ")
+        for path, array in arrays.items():
+            if shapes.get(path) != array.shape:
+                raise UserError(f"{path} is {array.shape}, which {variant} does not have there")
+            _put(trees[part], path, array)
+    return trees
 
 
 def _require(flat: Mapping[str, np.ndarray], paths: tuple[str, ...], where: str = "") -> None:

@@ -57,6 +57,9 @@ class DepthConfig:
     lora_rank: int = 0  # low-rank updates of the backbone's kernels; 0 = none, 4 as published
     lora_on: tuple[str, ...] = ("q", "v")
     conv_adapter_width: int = 0  # convolutional adapter at the end of each block; 0 = none, 4 as published
+    # Added to the head's output. A sigmoid starts at half of the largest disparity, which leaves near things a factor
+    # of two; -2 leaves them eight, so that a quick start cannot run into the end of the range.
+    output_offset: float = 0.0
     dtype: str = "auto"  # of the networks' products: float32 | bfloat16 | auto (bfloat16 on GPU and TPU)
     remat: bool = False
 
@@ -157,7 +160,8 @@ class DepthNet(nn.Module):
         if cfg.output == "bins":
             value = LinearHead(cfg.min_depth, cfg.max_depth, dtype, name="head")(taps, grid)
         else:
-            value = _activate(DPT(cfg.dpt, dtype, name="head")(taps, grid, size), cfg)
+            raw = DPT(cfg.dpt, dtype, name="head")(taps, grid, size) + cfg.output_offset
+            value = _activate(raw, cfg)
         value = bilinear(value, size, align_corners=not plain)
         return _to_depth(value[:, top : top + h, left : left + w], cfg)
 

@@ -2,8 +2,8 @@
 
 Every table is a list of (pattern, path): the pattern matches a whole published name, prefixes removed, and the
 path is where the array goes. `{0}`, `{1}` are the pattern's groups; `{-0}` is 3 minus the group, because the
-files count fusion levels from the deepest. A path `blocks/12/...` is layer 12 of the scanned stack. A path in
-IGNORED is instead the reason why nothing needs the array.
+files count fusion levels from the deepest. A path `blocks/12/...` is layer 12 of the scanned stack. In IGNORED, the
+second entry is the reason why nothing needs the array.
 """
 
 from __future__ import annotations
@@ -134,31 +134,59 @@ HUGGING_FACE_HEAD = _with_leaves(
     ]
 )
 
+# torchvision, models/resnet.py. Statistics go to "batch_stats".
+RESNET = [
+    (r"conv1\.weight", "conv1/kernel"),
+    (r"layer(\d)\.(\d+)\.(conv\d)\.weight", "layer{0}_{1}/{2}/kernel"),
+    (r"layer(\d)\.(\d+)\.downsample\.0\.weight", "layer{0}_{1}/downsample_conv/kernel"),
+    *(
+        (rf"{theirs}\.{leaf}", f"{ours}/{to}")
+        for theirs, ours in (
+            (r"(bn1)", "{0}"),
+            (r"layer(\d)\.(\d+)\.(bn\d)", "layer{0}_{1}/{2}"),
+            (r"layer(\d)\.(\d+)\.downsample\.1", "layer{0}_{1}/downsample_bn"),
+        )
+        for leaf, to in (("weight", "scale"), ("bias", "bias"))
+    ),
+]
+RESNET_STATISTICS = [
+    (pattern.replace("weight", f"running_{ours}"), path.replace("scale", ours))
+    for pattern, path in RESNET
+    if path.endswith("scale")
+    for ours in ("mean", "var")
+]
+
 IGNORED = [
     (r"(?:embeddings\.)?mask_token", "masks patches in pretraining only"),
     (r"(?:depth_head\.scratch\.refinenet4\.resConfUnit1|(?:neck\.fusion_stage\.layers|decode_head\.fusion_blocks)"
      r"\.0\.(?:residual_layer1|res_conv_unit1))\..*", "the deepest level has no skip"),
     (r"decode_head\.bn\..*", "not part of the released head"),
     (r".*\.num_batches_tracked", "a counter of training steps"),
-    (r"(?:dino_head|ibot_head|head|classifier|fc)\..*", "a head of another task"),
 ]  # fmt: skip
 
 
+OTHER_HEADS = r"(?:dino_head|ibot_head|head|classifier|fc)\."  # where no table knows the name
+
+TABLES = (
+    *(("vit", table) for table in (DINOV2, HUGGING_FACE)),
+    *(("head", table) for table in (DEPTH_ANYTHING, DINOV2_HEAD, HUGGING_FACE_HEAD)),
+    ("resnet", RESNET),
+    ("resnet_statistics", RESNET_STATISTICS),
+)
+
+
 def place(name: str) -> tuple[str, str] | None:
-    """("vit" | "head", path) of a published name, ("ignored", reason), or None for a name nobody published."""
+    """(part, path) of a published name, ("ignored", reason), or None for a name nobody published."""
     bare = PREFIXES.sub("", name)
-    tables = (("vit", DINOV2), ("vit", HUGGING_FACE), ("head", DEPTH_ANYTHING), ("head", DINOV2_HEAD),
-              ("head", HUGGING_FACE_HEAD))  # fmt: skip
-    for reason_first in IGNORED[:3]:
-        if re.fullmatch(reason_first[0], bare):
-            return "ignored", reason_first[1]
-    for part, table in tables:
+    for pattern, reason in IGNORED:
+        if re.fullmatch(pattern, bare):
+            return "ignored", reason
+    for part, table in TABLES:
         for pattern, path in table:
             if match := re.fullmatch(pattern, bare):
                 groups = match.groups()
                 mirrored = str(3 - int(groups[0])) if groups and groups[0].isdigit() else ""
                 return part, path.replace("{-0}", mirrored).format(*groups)
-    for pattern, reason in IGNORED:
-        if re.fullmatch(pattern, bare):
-            return "ignored", reason
+    if re.match(OTHER_HEADS, bare):
+        return "ignored", "a head of another task"
     return None

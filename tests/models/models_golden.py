@@ -22,9 +22,7 @@ def weights(spec: list[tuple[str, list[int]]]) -> dict[str, np.ndarray]:
         if len(shape) >= 2 and name.endswith("weight"):
             fan_in = np.prod(shape[1:]) if "resize" not in name else shape[0]
             state[name] = noise / np.float32(np.sqrt(fan_in))
-        elif name.endswith(
-            ("norm1.weight", "norm2.weight", "norm.weight", "layernorm.weight", "gamma", "lambda1")
-        ):
+        elif name.endswith(("weight", "gamma", "lambda1", "running_var")):
             state[name] = 1 + 0.2 * noise
         elif name.endswith(("output_conv2.2.bias", "head.conv3.bias", "head.head.4.bias")):
             state[name] = 3 + noise  # above zero, or the last ReLU would hide everything

@@ -13,6 +13,7 @@ import pytest
 from tdepth_jax.models.convert import convert
 from tdepth_jax.models.depth import DepthConfig, DepthNet
 from tdepth_jax.models.resize import bicubic_weights
+from tdepth_jax.models.resnet import VARIANTS, ResNet, first_kernel
 from tdepth_jax.models.vit import ViT, ViTConfig
 
 BACKBONES = (
@@ -115,6 +116,24 @@ def test_depth_of_every_head(name):
         theirs = theirs[-(-top // step) :, -(-left // step) :][: len(rows), : len(columns)]
         assert theirs.std() > 1e-3 * theirs.mean()
         assert relative_error(ours[np.ix_(rows, columns)], theirs) < 1e-4, size
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_every_map_of_a_resnet(name):
+    imported, _, stored = load(name)
+    assert imported.facts["resnet"]["variant"] == name
+    variables = {"params": imported.params["resnet"], "batch_stats": imported.params["resnet_statistics"]}
+    maps = jax.jit(ResNet(VARIANTS[name]).apply)(variables, golden.image((45, 67)))
+    for i, ours in enumerate(maps):
+        ours = np.asarray(ours[0, :, :, :: ours.shape[-1] // 8])
+        assert relative_error(ours, stored[f"map_{i}"]) < 1e-5, i
+
+
+def test_first_kernels_for_other_inputs():
+    rgb = np.random.default_rng(0).standard_normal((7, 7, 3, 4)).astype(np.float32)
+    gray, pair = (np.asarray(first_kernel(jnp.asarray(rgb), c)) for c in (1, 6))
+    np.testing.assert_allclose(gray[:, :, 0], rgb.mean(2), rtol=1e-6)
+    np.testing.assert_allclose(pair[:, :, :3] + pair[:, :, 3:], rgb, rtol=1e-6)
 
 
 def test_positions_are_resampled_as_pytorch_does():

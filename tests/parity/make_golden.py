@@ -31,7 +31,7 @@ def tensor(image: np.ndarray) -> torch.Tensor:
 def fill(model: torch.nn.Module) -> list[tuple[str, list[int]]]:
     """Gives the model the known weights; returns the names and shapes they were made from."""
     state = model.state_dict()
-    spec = [(name, list(value.shape)) for name, value in state.items()]
+    spec = [(name, list(value.shape)) for name, value in state.items() if value.is_floating_point()]
     for name, value in golden.weights(spec).items():
         state[name].copy_(torch.from_numpy(value))
     model.eval()
@@ -252,6 +252,25 @@ def positions() -> None:
     write("positions", [], {}, {k: v.astype(np.float32) for k, v in outputs.items()})
 
 
+@torch.inference_mode()
+def resnets() -> None:
+    """torchvision's ResNets at full width; a few channels of the five maps."""
+    import torchvision
+
+    for name in ("resnet18", "resnet50"):
+        model = getattr(torchvision.models, name)(weights=None)
+        spec = fill(model)
+        x = torch.from_numpy(golden.image((45, 67))).permute(0, 3, 1, 2)
+        outputs = {}
+        x = outputs["map_0"] = model.relu(model.bn1(model.conv1(x)))
+        x = model.maxpool(x)
+        for i in range(1, 5):
+            x = outputs[f"map_{i}"] = getattr(model, f"layer{i}")(x)
+        write(
+            name, spec, {}, {k: v[0, :: v.shape[1] // 8].permute(1, 2, 0).numpy() for k, v in outputs.items()}
+        )
+
+
 def files() -> None:
     """Small .pth files with what such files can hold: strides, shared storages, half precisions, parameters."""
     ramp = torch.arange(12.0)
@@ -280,5 +299,6 @@ if __name__ == "__main__":
     files()
     positions()
     backbones()
+    resnets()  # before Depth Anything's parts, whose image reading is mocked away with torchvision
     depth_anything()
     dinov2_heads()
