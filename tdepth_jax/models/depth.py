@@ -52,7 +52,9 @@ class DepthConfig:
     dpt_channels: tuple[int, ...] = (48, 96, 192, 384)
     dpt_features: int = 64
     dpt_stride: int = 1
-    min_depth: float = 0.1  # metres, up to the unknown scale
+    min_depth: float = (
+        1 / 10.01
+    )  # metres, up to the unknown scale; with 100 m this is 1 / (10 sigmoid + 0.01)
     max_depth: float = 100.0
     lora_rank: int = 0  # low-rank updates of the backbone's kernels; 0 = none, 4 as published
     lora_on: tuple[str, ...] = ("q", "v")

@@ -1,0 +1,118 @@
+"""What the golden outputs do not say: ranges, sizes, precision, gradients, and what a wrong config is told."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tdepth_jax.errors import UserError
+from tdepth_jax.models.attention import attention
+from tdepth_jax.models.depth import DepthConfig, DepthNet
+from tdepth_jax.models.pose import PoseNet
+from tdepth_jax.models.resize import bilinear
+
+TINY = DepthConfig(
+    backbone="custom", vit_dim=16, vit_depth=4, vit_heads=2, vit_patch=8, vit_pos_grid=4,
+    dpt_channels=(8, 8, 8, 8), dpt_features=8, dpt_stride=2, dtype="float32",
+)  # fmt: skip
+IMAGE = np.random.default_rng(0).standard_normal((2, 27, 43, 1)).astype(np.float32)
+
+
+def compiled(function):
+    """Without optimisation, which would take longer than these networks run."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def apply(config: DepthConfig, params, image=IMAGE) -> np.ndarray:
+    return np.asarray(compiled(DepthNet(config).apply)(params, image))
+
+
+@pytest.fixture(scope="module")
+def params():
+    return compiled(DepthNet(TINY).init)(jax.random.key(0), IMAGE)
+
+
+def test_depth_has_the_image_size_and_lies_in_the_range(params):
+    near = dataclasses.replace(TINY, min_depth=2.0, max_depth=5.0)
+    depth = apply(near, params)
+    assert depth.shape == IMAGE.shape
+    assert 2.0 <= depth.min() < depth.max() <= 5.0
+    np.testing.assert_array_equal(depth, apply(near, params, np.repeat(IMAGE, 3, axis=-1)))
+
+
+def test_the_default_depth_is_that_of_the_lineage(params):
+    params = jax.tree.map(lambda x: x, params)
+    params["params"]["head"]["out_3"] = {"kernel": jnp.zeros((32, 1)), "bias": jnp.array([0.7])}
+    np.testing.assert_allclose(apply(TINY, params), 1 / (10 / (1 + np.exp(-0.7)) + 0.01), rtol=1e-6)
+
+
+def test_padding_is_centred_zeros(params):
+    padded = np.pad(IMAGE, ((0, 0), (2, 3), (2, 3), (0, 0)))
+    np.testing.assert_allclose(apply(TINY, params), apply(TINY, params, padded)[:, 2:-3, 2:-3], rtol=1e-5)
+
+
+def test_remat_changes_no_gradient(params):
+    nets = [DepthNet(TINY), DepthNet(dataclasses.replace(TINY, remat=True))]
+    mean = lambda net: lambda p: net.apply(p, IMAGE).mean()  # noqa: E731
+    grads = [compiled(jax.grad(mean(net)))(params) for net in nets]
+    for a, b in zip(*map(jax.tree.leaves, grads), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_bfloat16_stays_near(params):
+    full, half = (apply(dataclasses.replace(TINY, dtype=d), params) for d in ("float32", "bfloat16"))
+    assert half.dtype == np.float32
+    assert np.abs(half / full - 1).max() < 2e-2
+
+
+def test_attention_and_its_gradient_equal_the_formula():
+    q, k, v, g = (
+        jnp.asarray(x) for x in np.random.default_rng(1).standard_normal((4, 2, 7, 3, 5)).astype(np.float32)
+    )
+
+    def formula(q, k, v):
+        weights = jax.nn.softmax(jnp.einsum("bnhd,bmhd->bhnm", q, k) / np.sqrt(5), axis=-1)
+        return jnp.einsum("bhnm,bmhd->bnhd", weights, v)
+
+    ours, back = jax.vjp(attention, q, k, v)
+    theirs, their_back = jax.vjp(formula, q, k, v)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    for a, b in zip(back(g), their_back(g), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-6)
+
+
+def test_bilinear_by_hand():
+    ramp = jnp.arange(3.0)[None, :, None, None] * jnp.ones((1, 1, 2, 1))
+    rows = bilinear(ramp, (5, 2))[0, :, 0, 0]  # corners stay: 0 and 2, evenly between
+    np.testing.assert_allclose(rows, [0, 0.5, 1, 1.5, 2])
+    rows = bilinear(ramp, (6, 2), align_corners=False)[0, :, 0, 0]
+    np.testing.assert_allclose(rows, [0, 0.25, 0.75, 1.25, 1.75, 2])
+
+
+def test_pose_starts_near_identity_and_sees_the_order():
+    net = PoseNet(widths=(4, 8, 8))
+    target, source = np.random.default_rng(2).standard_normal((2, 3, 32, 40, 1)).astype(np.float32)
+    pose, params = compiled(net.init_with_output)(jax.random.key(0), target, source)
+    assert pose.shape == (3, 6)
+    assert 0 < np.abs(pose).max() < 0.05
+    assert np.abs(pose - net.apply(params, source, target)).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"backbone": "vitx"}, "model.backbone='vitx' is not known"),
+        ({"head": "dpt"}, "model.head='dpt' is not known"),
+        ({"output": "bins"}, "goes with the linear heads"),
+        ({"vit_heads": 3}, "multiple of model.vit_heads=3"),
+        ({"dpt_channels": (8, 8)}, "four model.dpt_channels"),
+        ({"min_depth": 0.0}, "model.min_depth=0.0 must be above 0"),
+    ],
+)
+def test_wrong_configs_are_told_why(change, sentence):
+    with pytest.raises(UserError, match=sentence):
+        dataclasses.replace(TINY, **change)
