@@ -31,6 +31,13 @@ def weights(spec: list[tuple[str, list[int]]]) -> dict[str, np.ndarray]:
     return state
 
 
+def compiled(function):
+    """Compiled without optimisation, which would take longer than these networks run."""
+    import jax
+
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
 def image(size: tuple[int, int]) -> np.ndarray:
     """A standardised picture [1 h w 3]."""
     return np.random.RandomState(size[0] * 1000 + size[1]).standard_normal((1, *size, 3)).astype(np.float32)

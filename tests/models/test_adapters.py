@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from models_golden import compiled
 
 from tdepth_jax.errors import UserError
 from tdepth_jax.models.adapters import AdapterConfig, merge_lora
@@ -27,6 +28,14 @@ def net(adapters: AdapterConfig | None = None) -> ViT:
     return ViT(dataclasses.replace(TINY, adapters=adapters or AdapterConfig()), taps=(0, 1))
 
 
+def fresh(adapters: AdapterConfig | None, seed: int):
+    return compiled(net(adapters).init)(jax.random.key(seed), IMAGE)["params"]
+
+
+def taps(adapters: AdapterConfig | None, params):
+    return compiled(net(adapters).apply)({"params": params}, IMAGE)
+
+
 def test_counts_are_those_of_the_paper():
     config = dataclasses.replace(VARIANTS["vitb"], adapters=AdapterConfig(lora_rank=4, conv_width=4))
     shapes = jax.eval_shape(ViT(config, (11,)).init, jax.random.key(0), jnp.zeros((1, 28, 28, 3)))
@@ -36,31 +45,29 @@ def test_counts_are_those_of_the_paper():
 
 
 def test_a_new_adapter_changes_nothing():
-    params = net(BOTH).init(jax.random.key(1), IMAGE)["params"]
+    params = fresh(BOTH, 1)
     plain = {
         path: {k: v for k, v in value.items() if not k.startswith(("lora_", "conv_adapter"))}
         if path == "blocks"
         else value
         for path, value in params.items()
     }
-    assert set(leaves(plain)) == set(leaves(net().init(jax.random.key(1), IMAGE)["params"]))
-    for ours, theirs in zip(
-        net(BOTH).apply({"params": params}, IMAGE), net().apply({"params": plain}, IMAGE), strict=True
-    ):
+    assert set(leaves(plain)) == set(leaves(fresh(None, 1)))
+    for ours, theirs in zip(taps(BOTH, params), taps(None, plain), strict=True):
         np.testing.assert_array_equal(ours[0], theirs[0])
         np.testing.assert_array_equal(ours[1], theirs[1])
 
 
 def test_merging_is_exact_to_rounding():
     only_lora = AdapterConfig(lora_rank=3, lora_on=("q", "k", "v", "proj", "fc1", "fc2"))
-    params = net(only_lora).init(jax.random.key(2), IMAGE)["params"]
+    params = fresh(only_lora, 2)
     keys = iter(jax.random.split(jax.random.key(3), 99))
     params = jax.tree_util.tree_map_with_path(
         lambda path, x: 0.3 * jax.random.normal(next(keys), x.shape) if path[-1].key == "b" else x, params
     )
-    adapted = net(only_lora).apply({"params": params}, IMAGE)
-    merged = net().apply({"params": merge_lora(params)}, IMAGE)
-    unmerged = net().apply({"params": net().init(jax.random.key(2), IMAGE)["params"]}, IMAGE)
+    adapted = taps(only_lora, params)
+    merged = taps(None, merge_lora(params))
+    unmerged = taps(None, fresh(None, 2))
     for a, m, u in zip(adapted, merged, unmerged, strict=True):
         assert np.abs(a[0] - u[0]).max() > 0.1
         np.testing.assert_allclose(a[0], m[0], atol=2e-5)
@@ -68,11 +75,11 @@ def test_merging_is_exact_to_rounding():
 
 
 def test_conv_adapter_sees_patches_only():
-    params = net(BOTH).init(jax.random.key(4), IMAGE)["params"]
+    params = fresh(BOTH, 4)
     up = params["blocks"]["conv_adapter"]["up"]
     up["kernel"] = 0.1 * jax.random.normal(jax.random.key(5), up["kernel"].shape)
-    before = net(dataclasses.replace(BOTH, conv_width=0)).apply({"params": params}, IMAGE)[0]
-    after = net(BOTH).apply({"params": params}, IMAGE)[0]
+    before = taps(dataclasses.replace(BOTH, conv_width=0), params)[0]
+    after = taps(BOTH, params)[0]
     np.testing.assert_array_equal(before[1], after[1])  # the class token of the first block
     assert np.abs(before[0] - after[0]).min(axis=(0, 2)).max() > 0
 

@@ -22,13 +22,8 @@ BACKBONES = (
 )
 
 
-def quick_jit(function):
-    """Compiled without optimisation: these networks are tiny and every size is another compilation."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
-
-
 # Five sizes for every code path; what differs by names or by the last activation alone gets two.
-ALL_SIZES = (
+ALL_SIZES = ("dinov2", "dinov2_registers", "depth_anything_v2", "dinov2_dpt")
     "dinov2",
     "dinov2_registers",
     "hf_dinov2",
@@ -64,7 +59,7 @@ def test_every_tap_of_every_backbone(name):
     assert (facts["dim"], facts["depth"], facts["patch"]) == (golden.DIM, depth, golden.PATCH)
     params = {"params": imported.params["vit"]}
 
-    @quick_jit
+    @golden.compiled
     def tokens(x: jax.Array) -> jax.Array:
         """Every block's tokens, class token first, then the last block's normed: as stored."""
         raw = ViT(config, tuple(range(depth)), norm_taps=False).apply(params, x)
@@ -100,7 +95,7 @@ def test_depth_of_every_head(name):
         interpolation=imported.facts["vit"]["interpolation"], head=head, output=output, dpt_channels=golden.CHANNELS,
         dpt_features=golden.FEATURES, min_depth=low, max_depth=high, dtype="float32",
     )  # fmt: skip
-    apply = quick_jit(DepthNet(config).apply)
+    apply = golden.compiled(DepthNet(config).apply)
     for size in sizes_of(name):
         ours = np.asarray(apply({"params": imported.params}, golden.image(size)))[0, :, :, 0]
         assert ours.shape == size
