@@ -11,24 +11,27 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     c = ConfigDict()
-    c.data = ConfigDict({"dataset": "data/world", "image_size": (128, 160), "scale_crop": 1.0})
+    c.data = ConfigDict({"dataset": "data/world", "image_size": (64, 80), "scale_crop": 1.0})
     c.model = ConfigDict(
         {
             "backbone": "custom",
             "vit_dim": 128,
             "vit_depth": 4,
             "vit_heads": 4,
-            "vit_patch": 16,
+            "vit_patch": 8,
             "vit_pos_grid": 10,
             "dpt_channels": (32, 64, 96, 128),
             "dpt_features": 32,
             "dpt_stride": 2,
+            "output_offset": -2.0,
             "pose_widths": (16, 32, 64, 64, 128),
+            "pose_scale": 0.1,
+            "pose_view": "gradients",
         }
     )
-    c.system = ConfigDict({"name": "selfsup", "train_backbone": True})
+    c.system = ConfigDict({"name": "selfsup", "train_backbone": True, "loss_depth": "batch"})
     c.optimizer = ConfigDict(
-        {"learning_rate": 3e-4, "schedule": "cosine", "warmup_steps": 50, "clip_norm": 1.0}
+        {"learning_rate": 7e-4, "schedule": "cosine", "warmup_steps": 50, "clip_norm": 1.0}
     )
-    c.train = ConfigDict({"steps": 1200, "batch_size": 4, "save_every": 200})
+    c.train = ConfigDict({"steps": 2500, "batch_size": 4, "save_every": 500})
     return c

@@ -37,6 +37,13 @@ class Data:
     threads: int = 4
     skip_corrupt: bool = False  # drop records that fail their checksum instead of stopping
 
+    def __post_init__(self) -> None:
+        if len(self.image_size) != 2 or min(self.image_size) < 16:
+            raise UserError(
+                f"data.image_size={self.image_size} must be (height, width), each at least 16 pixels"
+            )
+        _at_least("data", self, scale_crop=1.0, workers=0, threads=1)
+
 
 @dataclasses.dataclass(frozen=True)
 class Train:
@@ -52,6 +59,12 @@ class Train:
     max_bad_steps: int = 20  # NaN/Inf steps in a row before the run stops
     init_from: str | None = None  # a run directory whose weights to start from
 
+    def __post_init__(self) -> None:
+        _at_least("train", self, steps=1, batch_size=1, accumulate=1, log_every=1, save_every=1, keep=1)
+        _at_least("train", self, panels_every=0, ema_decay=0, max_bad_steps=1)
+        if self.ema_decay >= 1:
+            raise UserError(f"train.ema_decay={self.ema_decay} must be below 1")
+
 
 @dataclasses.dataclass(frozen=True)
 class Eval:
@@ -66,6 +79,9 @@ class Eval:
     min_depth: float = 1e-3  # metres; ground truth outside is not scored
     max_depth: float = 80.0
 
+    def __post_init__(self) -> None:
+        _at_least("eval", self, every=0, batch_size=1, stride=1)
+
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
@@ -78,6 +94,11 @@ class Optimizer:
     b2: float = 0.999
     weight_decay: float = 0.0  # adamw; kernels only, never biases, norms or scales
     clip_norm: float = 0.0  # 0 = no clipping
+
+    def __post_init__(self) -> None:
+        _at_least(
+            "optimizer", self, learning_rate=0, warmup_steps=0, end_factor=0, weight_decay=0, clip_norm=0
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +136,8 @@ def load(
         _set(config, key, value, where=path)
     for key, text in overrides.items():
         _set(config, key, _parse(config, key, text), where=f"--config.{key}")
+    for section_name, cls in {**SECTIONS, **schema(name)}.items():
+        cls(**config[section_name])  # a value out of its range is refused here
     return config.lock()
 
 
@@ -164,6 +187,12 @@ def nearest(word: str, choices: typing.Iterable[str]) -> str:
     choices = sorted(choices)
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(choices)}"
+
+
+def _at_least(section_name: str, settings: Any, **bounds: float) -> None:
+    for field, least in bounds.items():
+        if getattr(settings, field) < least:
+            raise UserError(f"{section_name}.{field}={getattr(settings, field)} must be at least {least}")
 
 
 def _run_file(path: pathlib.Path, argument: str) -> dict[str, Any]:

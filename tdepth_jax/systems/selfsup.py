@@ -33,6 +33,8 @@ class Model(depth_models.DepthConfig):
     """The depth network's sizes, and the pose network's."""
 
     pose_widths: tuple[int, ...] = (16, 32, 64, 128, 256, 256, 256)
+    pose_scale: float = 0.01  # of the motion that the network's output of one means
+    pose_view: str = "pair"  # what the pose network sees: pair | gradients
     backbone_weights: str | None = None  # folder written by import_weights; None = random
 
 
@@ -51,6 +53,10 @@ class Settings:
     auto_mask: str = "mix"  # drop pixels a still camera explains better, by: mix (SSIM + L1) | l1 | off
     detach_weight: bool = False  # whether the geometric weight 1 - inconsistency passes no gradient
     least_valid: float = 0.03  # a pair with a smaller valid share is not used
+    # The scale of depth and translation is theirs to choose, and depth can run into an end of its range on the way.
+    # batch: the losses see depth divided by its harmonic mean over the batch (Wang et al. 2018), so that no gradient
+    # moves the scale; free: as published.
+    loss_depth: str = "free"
     padding: str = "zeros"  # border | zeros
     # How the pose network sees a pair. temporal: in order of time, the motion inverted for the way back (Monodepth2);
     # "forwards" is learnt at once, which a short training needs. directed: each way by itself (SC-SfMLearner).
@@ -67,12 +73,16 @@ def make(config: ConfigDict) -> System:
         normalization=("full_scale", "frame", "snippet"),
         loss_scale=("standard", "unit"),
         auto_mask=("mix", "l1", "off"),
+        loss_depth=("free", "batch"),
         padding=("border", "zeros"),
         pose_pairs=("temporal", "directed"),
         rotation=("axis_angle", "euler"),
     )
+    configs.check_choices("model", model, pose_view=("pair", "gradients"))
     depth_net = depth_models.DepthNet(model)
-    pose_net = pose_models.PoseNet(widths=model.pose_widths, dtype=model.compute_dtype)
+    pose_net = pose_models.PoseNet(
+        widths=model.pose_widths, scale=model.pose_scale, view=model.pose_view, dtype=model.compute_dtype
+    )
     height, width = config.data.image_size
 
     def apply(net: Any, params: Params, *inputs: Array) -> Any:
@@ -110,6 +120,8 @@ def make(config: ConfigDict) -> System:
     ) -> tuple[dict[str, Term], Params]:
         valid = batch.get("thermal/valid")
         unit, depth = depth_of(params, batch["thermal/image"], None if valid is None else valid[:, None])
+        if settings.loss_depth == "batch":
+            depth = depth * jnp.mean(1.0 / depth)
         motion = poses_of(params, normalize.standardize(unit))
         images = normalize.standardize(unit) if settings.loss_scale == "standard" else unit
         views = _pair_views(images, depth, motion, batch["thermal/K"], valid, settings)

@@ -58,10 +58,11 @@ def train(
     killed run repeats at most the steps since its last save and repeats them exactly.
     """
     settings, start = config.train, int(state.step)
-    first_process = jax.process_index() == 0
-    metrics: Metrics | NoMetrics = Metrics(workdir, start) if first_process else NoMetrics()
+    metrics: Metrics | NoMetrics = Metrics(workdir, start) if jax.process_index() == 0 else NoMetrics()
     step_fn = _compiled(system, state, frozen, config, mesh)
-    panels = jax.jit(system.panels) if system.panels and settings.panels_every else None
+    panels = None
+    if system.panels and settings.panels_every:  # computed by every process, written by the first
+        panels = jax.jit(system.panels, out_shardings=meshes.replicated(mesh))
     meter = _Meter(batch_size=settings.batch_size, devices=mesh.size)
     previous: _Pending | None = None
     stopped = False
@@ -85,7 +86,7 @@ def train(
             stopped, last = stop.at(done), done == settings.steps
             save = last or stopped or done % settings.save_every == 0
             score = not stopped and (last or (config.eval.every and done % config.eval.every == 0))
-            show = panels and first_process and (last or done % settings.panels_every == 0)
+            show = panels and (last or done % settings.panels_every == 0)
             if save or score or show:
                 log(previous)
                 previous = None
@@ -158,7 +159,7 @@ def _log(
         if not math.isnan(speed["mfu"]):
             shown["mfu"] = f"{speed['mfu']:.1%}"
         bar.set_postfix(shown, refresh=False)
-        if bar.disable:
+        if bar.disable and jax.process_index() == 0:
             facts = "  ".join(f"{k} {v}" for k, v in shown.items())
             left = (settings.steps - pending.step) * settings.batch_size / speed["images_per_sec"]
             print(f"step {pending.step}/{settings.steps}  {facts}  left {left:.0f} s", flush=True)

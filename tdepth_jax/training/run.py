@@ -36,7 +36,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, *, accept_config_change: bo
     _check_batch(config, mesh)
     source = sources.open_split(config.data.dataset, config.data.split, skip_corrupt=config.data.skip_corrupt)
     keys = _keys(system, source, config)
-    evaluate = _evaluation(system, config)
+    evaluate = _evaluation(system, config, mesh)
 
     for change in setup.claim_workdir(workdir, config, accept_changes=accept_config_change):
         print(f"config changed: {change}")
@@ -98,7 +98,7 @@ def _keys(system: System, source: Any, config: ConfigDict) -> frozenset[str]:
     return system.needs | (system.wants & source.features)
 
 
-def _evaluation(system: System, config: ConfigDict) -> loop.Evaluate:
+def _evaluation(system: System, config: ConfigDict, mesh: jax.sharding.Mesh) -> loop.Evaluate:
     """variables -> {"median/abs_rel": …}; opens its split now, so that a mistake shows before the training.
 
     Every process scores the whole split: they must feed a program that spans them the same arrays.
@@ -110,7 +110,7 @@ def _evaluation(system: System, config: ConfigDict) -> loop.Evaluate:
     protocols = metrics.protocols(
         config.eval.protocols, min_depth=config.eval.min_depth, max_depth=config.eval.max_depth
     )
-    predict = jax.jit(system.predict)
+    predict = jax.jit(system.predict, out_shardings=meshes.replicated(mesh))
 
     def evaluate(variables: dict[str, Any]) -> Mapping[str, float]:
         result = evaluator.evaluate(
