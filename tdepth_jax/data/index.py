@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import os
 import tempfile
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,12 +105,13 @@ def load(path: Path, paths: Sequence[Path]) -> Index | None:
         columns = [arrays[f"table_{name}"].tolist() for name in TABLE_FIELDS]
         names, sizes = arrays["file_names"].tolist(), arrays["file_sizes"].tolist()
         rest = {name: arrays[name] for name in ("shard", "offset", "length", "crc", "number")}
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        files = tuple(zip(names, sizes, strict=True))
+        table = make_table(list(zip(*columns, strict=True)))
+    except Exception:  # zip, zlib and npy each have their own; a cache that cannot be read is no cache
         return None
-    files = tuple(zip(names, sizes, strict=True))
-    if files != file_sizes(paths) or any(len(array) != len(columns[0]) for array in rest.values()):
+    if files != file_sizes(paths) or any(len(array) != len(table) for array in rest.values()):
         return None
-    return Index(table=make_table(list(zip(*columns, strict=True))), files=files, **rest)
+    return Index(table=table, files=files, **rest)
 
 
 def file_sizes(paths: Sequence[Path]) -> tuple[tuple[str, int], ...]:

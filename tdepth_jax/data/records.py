@@ -3,7 +3,7 @@
 A *frame* is a flat dict of numpy arrays; a *record* is the same as a serialized `tf.train.Example`, images
 as PNG (or JPEG for `rgb/image`) bytes, so that nothing but OpenCV is needed to read it. A modality that a
 data set has not is an absent key; one that only some frames lack (`OPTIONAL`) is stored as nothing and comes
-back as an absent key of that frame.
+back as an absent key of that frame (radar: as no points).
 """
 
 from __future__ import annotations
@@ -94,24 +94,26 @@ def encode(frame: Mapping[str, Any], features: Collection[str], *, depth_scale: 
     extra = sorted(set(frame) - set(features))
     if extra:
         raise BadRecord(f"the frame has {', '.join(extra)}, which the data set does not declare")
-    missing = sorted(key for key in features if key not in frame and key not in OPTIONAL)
+    missing = sorted(key for key in features if frame.get(key) is None and key not in OPTIONAL)
     if missing:
         raise BadRecord(f"the frame lacks {', '.join(missing)}")
     size: dict[str, tuple[int, ...]] = {}
     stored = {}
     for key in sorted(features):
         field, value = FIELDS[key], frame.get(key)
-        if isinstance(value, np.ndarray) and field.kind in ("image", "color", "depth", "labels", "mask"):
-            camera = key.split("/")[0]
-            if size.setdefault(camera, value.shape[:2]) != value.shape[:2]:
-                raise BadRecord(f"{key} is {value.shape[:2]}, other images of {camera} {size[camera]}")
         stored[key] = _encode_value(key, field, value, depth_scale)
+        if field.kind in ("image", "color", "depth", "labels", "mask") and value is not None:
+            camera, shape = key.split("/")[0], _image_size(key, stored[key].bytes_list.value[0])
+            if size.setdefault(camera, shape) != shape:
+                raise BadRecord(f"{key} is {shape}, other images of {camera} {size[camera]}")
     example = tf_example_pb2.Example(features=tf_feature_pb2.Features(feature=stored))
     return example.SerializeToString(deterministic=True)
 
 
 def _encode_value(key: str, field: Field, value: Any, depth_scale: float) -> tf_feature_pb2.Feature:
     if field.kind == "int":
+        if not isinstance(value, (int, np.integer)):
+            raise BadRecord(f"{key} is {value!r}, wanted an integer")
         return tf_feature_pb2.Feature(int64_list=tf_feature_pb2.Int64List(value=[int(value)]))
     if field.kind in ("matrix", "points"):
         return tf_feature_pb2.Feature(
@@ -143,7 +145,20 @@ def _floats(key: str, field: Field, value: Any) -> np.ndarray:
         raise BadRecord(
             f"{key} is no intrinsic matrix [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]: {array.tolist()}"
         )
+    if field.shape == (4, 4) and not _is_rigid(array):
+        raise BadRecord(
+            f"{key} is no rigid motion [R t; 0 0 0 1] (transposed, scaled or mirrored?): {array.tolist()}"
+        )
     return array
+
+
+def _is_rigid(motion: np.ndarray) -> bool:
+    rotation = motion[:3, :3].astype(np.float64)
+    return (
+        np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2)
+        and np.linalg.det(rotation) > 0
+        and np.allclose(motion[3], (0, 0, 0, 1))
+    )
 
 
 def _encode_image(key: str, field: Field, image: np.ndarray, depth_scale: float) -> bytes:
@@ -212,10 +227,10 @@ def _decode_value(
                 return array.reshape(-1, radar_columns) if radar_columns else array.reshape(0, 0)
             return None if np.isnan(array).any() else array.reshape(field.shape)
         data = stored.bytes_list.value[0]
+        if field.kind == "text":
+            return data.decode()
     except (IndexError, ValueError) as error:
         raise BadRecord(f"its {key} is not of the stored kind ({field.kind})") from error
-    if field.kind == "text":
-        return data.decode()
     if not data:
         return None
     image = _decode_image(key, field, data)
@@ -242,7 +257,10 @@ def _decode_image(key: str, field: Field, data: bytes) -> np.ndarray:
 def image_size(data: bytes, key: str) -> tuple[int, int]:
     """(height, width) of a record's image, from the PNG header where it is one."""
     example = tf_example_pb2.Example.FromString(data)
-    png = example.features.feature[key].bytes_list.value[0]
-    if png[:8] == b"\x89PNG\r\n\x1a\n":
-        return int.from_bytes(png[20:24], "big"), int.from_bytes(png[16:20], "big")
-    return _decode_image(key, FIELDS[key], png).shape[:2]
+    return _image_size(key, example.features.feature[key].bytes_list.value[0])
+
+
+def _image_size(key: str, data: bytes) -> tuple[int, int]:
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+    return _decode_image(key, FIELDS[key], data).shape[:2]

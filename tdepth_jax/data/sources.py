@@ -17,6 +17,8 @@ from tdepth_jax.data.index import Index
 from tdepth_jax.data.shards import FORMATS, MEND, BadShard, ShardReader, shard_name
 from tdepth_jax.errors import UserError
 
+VERSION = r"\d+\.\d+\.\d+"
+
 
 class FrameSource:
     """The frames of one split in order: `source[i]` is a frame dict (see `records`).
@@ -78,9 +80,15 @@ class FrameSource:
             raise UserError(f"{self.where(i)}: {error}; {MEND}") from error
 
     def raw(self, i: int) -> bytes:
-        """The serialized Example of frame `i`, its checksum verified."""
+        """The serialized Example of frame `i`, its checksums verified: the file's and the index's."""
         at = self._index
-        return self._reader.read(int(at.shard[i]), int(at.offset[i]), int(at.length[i]), int(at.number[i]))
+        data = self._reader.read(int(at.shard[i]), int(at.offset[i]), int(at.length[i]), int(at.number[i]))
+        if index_file.data_crc(data) != at.crc[i]:
+            sidecar = index_file.sidecar(self._reader.paths[at.shard[i]].parent, self.split)
+            raise UserError(
+                f"{self.where(i)} is not the one that the index was made of; delete {sidecar}, it is made again"
+            )
+        return data
 
     def where(self, i: int) -> str:
         """File, number in the file and byte offset of frame `i`, for error messages."""
@@ -128,16 +136,15 @@ def open_split(root: str | Path, split: str, *, skip_corrupt: bool = False) -> F
         record corrupt (when the index has to be made again; otherwise reading that record says so).
     """
     folder = dataset_folder(Path(root))
-    info = _read_json(folder / "dataset_info.json")
+    name, suffix, counts = _read_info(folder / "dataset_info.json")
     features = _read_json(folder / "features.json")
     metadata = _read_json(folder / "metadata.json")
-    suffix = info.get("fileFormat", "tfrecord")
     if suffix not in FORMATS:
         raise UserError(f"{folder}: its records are {suffix}; readable are {' and '.join(FORMATS)}")
-    counts = {one["name"]: [int(n) for n in one.get("shardLengths", [])] for one in info.get("splits", [])}
     if split not in counts:
         raise UserError(f"{folder} has no split {split!r}; it has {', '.join(counts) or 'none'}")
-    keys = frozenset(features.get("featuresDict", {}).get("features", {}))
+    described = features.get("featuresDict")
+    keys = frozenset(described.get("features", ()) if isinstance(described, dict) else ())
     if "thermal/image" not in keys:
         raise UserError(
             f"{folder} is not in this project's record schema (no thermal/image in features.json); prepare it"
@@ -145,7 +152,7 @@ def open_split(root: str | Path, split: str, *, skip_corrupt: bool = False) -> F
         )
 
     expected = counts[split]
-    paths = [folder / shard_name(info["name"], split, suffix, i, len(expected)) for i in range(len(expected))]
+    paths = [folder / shard_name(name, split, suffix, i, len(expected)) for i in range(len(expected))]
     skipped: list[str] = []
 
     def on_bad(error: BadShard) -> None:
@@ -162,7 +169,7 @@ def open_split(root: str | Path, split: str, *, skip_corrupt: bool = False) -> F
     paths, expected = [path for path, _ in present], [count for _, count in present]
     index = _open_index(folder, split, paths, suffix, expected, on_bad, metadata, skip_corrupt)
     return FrameSource(
-        name=info["name"],
+        name=name,
         split=split,
         features=keys,
         metadata=metadata,
@@ -205,10 +212,14 @@ def dataset_folder(root: Path) -> Path:
     versions = [
         path
         for path in (root.iterdir() if root.is_dir() else ())
-        if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and (path / "dataset_info.json").is_file()
+        if re.fullmatch(VERSION, path.name) and (path / "dataset_info.json").is_file()
     ]
     if versions:
         return max(versions, key=lambda path: tuple(map(int, path.name.split("."))))
+    if root.is_dir() and re.fullmatch(VERSION, root.name):
+        raise UserError(
+            f"{root / 'dataset_info.json'} is missing; prepare the data set again with --overwrite"
+        )
     how = f"prepare it with `tdepth prepare {root.name} --out {root.parent}`"
     if root.is_dir() and any(path.name.startswith("incomplete.") for path in root.iterdir()):
         raise UserError(f"{root} was only half prepared (the work was interrupted); {how} again")
@@ -219,9 +230,29 @@ def dataset_folder(root: Path) -> Path:
     raise UserError(f"there is no prepared data set at {root}; {how}")
 
 
+def _read_info(path: Path) -> tuple[str, str, dict[str, list[int]]]:
+    """(name, file format, the lengths of each split's shards) of TFDS' dataset_info.json."""
+    info = _read_json(path)
+    try:
+        counts = {
+            one["name"]: [int(n) for n in one.get("shardLengths", ())] for one in info.get("splits", ())
+        }
+        if not isinstance(info["name"], str):
+            raise TypeError(f"the name is {info['name']!r}")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} does not describe a data set ({type(error).__name__}: {error}); prepare it again with"
+            " --overwrite"
+        ) from error
+    return info["name"], info.get("fileFormat", "tfrecord"), counts
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}")
+        return content
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; prepare the data set again with --overwrite") from error
     except (OSError, ValueError) as error:
