@@ -24,13 +24,6 @@ BACKBONES = (
 
 # Five sizes for every code path; what differs by names or by the last activation alone gets two.
 ALL_SIZES = ("dinov2", "dinov2_registers", "depth_anything_v2", "dinov2_dpt")
-    "dinov2",
-    "dinov2_registers",
-    "hf_dinov2",
-    "depth_anything_v2",
-    "hf_depth_anything",
-    "dinov2_dpt",
-)
 
 
 def sizes_of(name: str) -> tuple[tuple[int, int], ...]:
