@@ -1,6 +1,6 @@
 """Your own thermal video: self-supervised depth from the frames that `prepare own` made into records.
 
-  python -m tdepth_jax.prepare own --raw FOLDER --fov-x 90 --mask-bottom 0.2 --name own
+  python -m tdepth_jax.prepare own --raw FOLDER --fov-x 90 --mask-bottom 0.17 --name own
   python -m tdepth_jax.train --config=configs/own_stage1.py --config.data.dataset=data/own
   python -m tdepth_jax.predict data/own:test --checkpoint=runs/own_stage1 -o depth --save=vis,png16,npz,ply
 

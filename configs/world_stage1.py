@@ -31,7 +31,7 @@ def get_config() -> ConfigDict:
     )
     c.system = ConfigDict({"name": "selfsup", "train_backbone": True, "loss_depth": "batch"})
     c.optimizer = ConfigDict(
-        {"learning_rate": 7e-4, "schedule": "cosine", "warmup_steps": 50, "clip_norm": 1.0}
+        {"learning_rate": 3e-4, "schedule": "cosine", "warmup_steps": 200, "clip_norm": 1.0}
     )
-    c.train = ConfigDict({"steps": 2500, "batch_size": 4, "save_every": 500})
+    c.train = ConfigDict({"steps": 1800, "batch_size": 4, "save_every": 500})
     return c

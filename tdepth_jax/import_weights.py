@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tdepth_jax.cli import run_door
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, run_door
 
 
 def parser() -> argparse.ArgumentParser:

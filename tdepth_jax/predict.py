@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -58,6 +59,13 @@ def parser() -> argparse.ArgumentParser:
     mask.add_argument(
         "--mask-bottom", type=float, metavar="F", help="the lowest share of the image is the car"
     )
+    add(
+        "--limits",
+        default="frame",
+        choices=("frame", "sequence"),
+        help="the counts that the network sees as 0 and 1: of each frame, as in evaluation, or of the whole "
+        "sequence, so that a video's depth does not flicker [%(default)s]",
+    )
     add("--unit", choices=("raw", "centikelvin"), help="what 16-bit values are [raw]")
     add(
         "--batch-size",
@@ -92,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         fov_x=args.fov_x,
         mask=args.mask,
         mask_bottom=args.mask_bottom,
+        limits=args.limits,
         unit=args.unit,
         batch_size=args.batch_size,
         overwrite=args.overwrite,
@@ -119,7 +128,8 @@ def _check(args: argparse.Namespace, rest: Sequence[str], options: argparse.Argu
         if name not in SAVES:
             raise UserError(f"--save: there is no output {name!r}; {nearest(name, SAVES)}")
     near, far = args.min_depth, args.max_depth
-    if (near is not None and near <= 0) or (far is not None and far <= (near or 0)):
+    finite = all(math.isfinite(one) for one in (near, far) if one is not None)
+    if not finite or (near is not None and near <= 0) or (far is not None and far <= (near or 0)):
         raise UserError(
             f"--min-depth {near} and --max-depth {far} are no range; need 0 < min < max, in metres"
         )

@@ -119,6 +119,8 @@ class _Reader:
 
 def _of_name(name: str, tag: str, output: Path, reader: _Reader) -> Iterator[Item]:
     path = Path(name)
+    if not name:  # which Path would take for this folder
+        raise UserError("an INPUT is empty; give images, folders, 'globs*' or a split as data/NAME:test")
     if path.is_dir():
         yield from _of_folder(path, tag, output, reader)
     elif path.exists():

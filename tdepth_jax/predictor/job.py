@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +21,10 @@ from tdepth_jax.predictor.inputs import Item
 from tdepth_jax.predictor.model import Prediction, Predictor, Shot
 from tdepth_jax.thermal import faults
 from tdepth_jax.thermal.faults import Fault
+from tdepth_jax.thermal.normalize import FULL_SCALE
 
 RANGE_FRAMES = 8  # frames of a sequence that its colours are fitted to, evenly spread
+LIMIT_FRAMES = 32  # and those that its limits of counts are taken from
 HARMLESS = frozenset({"column_stripes", "dead_pixels", "static"})  # no cause to distrust a depth map
 
 
@@ -39,6 +43,7 @@ class Request:
     fov_x: float | None = None
     mask: Path | None = None
     mask_bottom: float | None = None
+    limits: str = "frame"
     unit: str | None = None
     batch_size: int = 4
     overwrite: bool = False
@@ -57,15 +62,17 @@ def run(request: Request, *, warn: Callable[[str], None]) -> tuple[int, float]:
     camera = inputs.Camera(request.intrinsics, request.fov_x, request.mask, request.mask_bottom)
     items = inputs.gather(request.inputs, output=request.output, unit=request.unit, camera=camera)
     files = [outputs.paths(request.output, item.key, request.save) for item in items]
-    if not request.overwrite:
-        _refuse_existing(request.output, files)
-    warnings = [*_warnings(items, request), *camera.notes]
+    _refuse_output(request.output, files, overwrite=request.overwrite)
+    predictor = Predictor.open(request.checkpoint, step=request.step, batch_size=request.batch_size)
+    seen = _look(items, predictor, request)
+    warnings = [*seen.warnings, *camera.notes]
     if request.strict and warnings:
         raise UserError(f"{warnings[0]} (stopped by --strict)")
     for sentence in warnings:
         warn(sentence)
-    predictor = Predictor.open(request.checkpoint, step=request.step, batch_size=request.batch_size)
     started = time.monotonic()
+    if request.limits == "sequence":
+        items = _with_limits(predictor, items)
     ranges = _ranges(predictor, items, request)
     rows = []
     for item, names, shot, found in _predicted(predictor, items, files):
@@ -76,15 +83,23 @@ def run(request: Request, *, warn: Callable[[str], None]) -> tuple[int, float]:
             depth_range=ranges[item.sequence],
             colormap=getattr(cv2, f"COLORMAP_{request.colormap.upper()}"),
         )
+        if item.key in seen.faults:
+            found = dataclasses.replace(found, warnings=(*found.warnings, *seen.faults[item.key]))
         rows.append(_row(item, names, found, ranges[item.sequence], request.output))
     meta = _meta(request, predictor, warnings, rows)
     outputs.write_whole(request.output / "meta.json", (json.dumps(meta, indent=1) + "\n").encode())
     return len(items), time.monotonic() - started
 
 
-def _refuse_existing(output: Path, files: Sequence[dict[str, Path]]) -> None:
-    if output.exists() and not output.is_dir():
-        raise UserError(f"-o {output} is a file; give a folder")
+def _refuse_output(output: Path, files: Sequence[dict[str, Path]], *, overwrite: bool) -> None:
+    """What can be known of the output folder ahead of all work."""
+    there_is = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not there_is.is_dir():
+        raise UserError(f"-o {output}: {there_is} is a file; give a folder")
+    if not os.access(there_is, os.W_OK):
+        raise UserError(f"-o {output}: {there_is} cannot be written; choose another -o")
+    if overwrite:
+        return
     there = [path for names in files for path in names.values() if path.exists()]
     there += [path for path in (output / "meta.json",) if path.exists()]
     if there:
@@ -93,15 +108,35 @@ def _refuse_existing(output: Path, files: Sequence[dict[str, Path]]) -> None:
         )
 
 
-def _warnings(items: Sequence[Item], request: Request) -> list[str]:
-    """One sentence for every kind of fault: the first frame that has it, and how many have it."""
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """What a look at all frames showed.
+
+    Attributes:
+      warnings: one sentence for every kind of fault: the first frame that has it, and how many have it.
+      faults: by item key, those that only the neighbours or the model show.
+    """
+
+    warnings: list[str]
+    faults: dict[str, list[Fault]]
+
+
+def _look(items: Sequence[Item], predictor: Predictor, request: Request) -> _Seen:
     kinds: dict[str, list[Fault]] = {}
     near: dict[str, list[Shot]] = {}
+    before: dict[str, Shot] = {}
+    more_of: dict[str, list[Fault]] = {}
     assumed = 0
     for item in items:
         shot = item.load()
         assumed += shot.K is None
-        for fault in shot.warnings:
+        last = before.get(item.sequence)
+        froze = last and faults.frozen(shot.counts, last.counts, item.source)
+        found_now = [fault for fault in (froze, _clipped(shot, predictor)) if fault]
+        if found_now:
+            more_of[item.key] = found_now
+        before[item.sequence] = shot
+        for fault in (*shot.warnings, *found_now):
             kinds.setdefault(fault.name, []).append(fault)
         first = near.setdefault(item.sequence, [])
         if len(first) < RANGE_FRAMES and (not first or first[0].counts.shape == shot.counts.shape):
@@ -109,7 +144,8 @@ def _warnings(items: Sequence[Item], request: Request) -> list[str]:
     for sequence, shots in near.items():
         where = sequence.partition("/")[2] or "the input"
         for fault in faults.sequence_faults(np.stack([shot.counts for shot in shots]), where):
-            kinds.setdefault(fault.name, []).append(fault)
+            if fault.name != "repeated":  # of all frames that is known already
+                kinds.setdefault(fault.name, []).append(fault)
     found = []
     for name, several in kinds.items():
         if name not in HARMLESS:
@@ -117,21 +153,54 @@ def _warnings(items: Sequence[Item], request: Request) -> list[str]:
             found.append(f"{several[0]}{more}")
     if assumed and "ply" in request.save:
         found.append("no intrinsics are known, so points assume a field of view of 60 degrees; give --fov-x")
+    return _Seen(found, more_of)
+
+
+def _clipped(shot: Shot, predictor: Predictor) -> Fault | None:
+    """Counts above 14 bits, which a run with the normalisation full_scale cannot tell apart."""
+    if predictor.method != "full_scale":
+        return None
+    counts = shot.counts if shot.valid is None else shot.counts[shot.valid]
+    share = float((counts > FULL_SCALE).mean()) if counts.size else 0.0
+    if not share:
+        return None
+    said = f"{share:.1%} of its pixels are above 14 bits, which this run's normalisation full_scale maps to 1"
+    return Fault("beyond_full_scale", shot.name, said, "use a run with the normalisation snippet or frame")
+
+
+def _with_limits(predictor: Predictor, items: Sequence[Item]) -> list[Item]:
+    """The items, each loading its frame with the limits of the whole sequence."""
+    limits = {
+        sequence: predictor.limits(one.load() for one in _spread(members, LIMIT_FRAMES))
+        for sequence, members in _by_sequence(items).items()
+    }
+
+    def load(item: Item) -> Shot:
+        return dataclasses.replace(item.load(), limits=limits[item.sequence])
+
+    return [dataclasses.replace(item, load=functools.partial(load, item)) for item in items]
+
+
+def _by_sequence(items: Sequence[Item]) -> dict[str, list[Item]]:
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        found.setdefault(item.sequence, []).append(item)
     return found
+
+
+def _spread(members: Sequence[Item], count: int) -> list[Item]:
+    """At most `count` of them, evenly over their whole length."""
+    return [members[i] for i in np.unique(np.linspace(0, len(members) - 1, count).astype(int))]
 
 
 def _ranges(predictor: Predictor, items: Sequence[Item], request: Request) -> dict[str, tuple[float, float]]:
     """The depths of the nearest and the farthest colour, one pair for every sequence."""
     near, far = request.depth_range
-    by_sequence: dict[str, list[Item]] = {}
-    for item in items:
-        by_sequence.setdefault(item.sequence, []).append(item)
     ranges = {}
-    for sequence, members in by_sequence.items():
+    for sequence, members in _by_sequence(items).items():
         low, high = near or 0.1, far or 100.0
         if "vis" in request.save and (near is None or far is None):
-            chosen = np.unique(np.linspace(0, len(members) - 1, RANGE_FRAMES).astype(int))
-            found = list(predictor.infer_many(members[i].load() for i in chosen))
+            found = list(predictor.infer_many(one.load() for one in _spread(members, RANGE_FRAMES)))
             depths = np.concatenate([one.depth[one.mask] for one in found])
             if depths.size:
                 fitted = np.percentile(depths, [2, 98])

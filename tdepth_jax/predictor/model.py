@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,12 +13,14 @@ import cv2
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt16
+from ml_collections import ConfigDict
 
+from tdepth_jax import systems
 from tdepth_jax.data.transforms import resize_image, resize_intrinsics, resize_valid
 from tdepth_jax.errors import UserError
 from tdepth_jax.thermal import faults, intrinsics, io
 from tdepth_jax.thermal.faults import Fault
-from tdepth_jax.thermal.normalize import HIGH, LOW
+from tdepth_jax.thermal.normalize import FULL_SCALE, HIGH, LOW
 from tdepth_jax.training.restore import Run, load_run
 
 ASSUMED_FOV = 60.0  # degrees; thermal cameras on vehicles and robots have 45 to 90
@@ -35,6 +38,7 @@ class Shot:
       name: for messages.
       unit: as of `thermal.io.Thermal`.
       warnings: what was already found.
+      limits: counts that map to 0 and 1 (`Predictor.limits`), or None for those of the frame itself.
     """
 
     counts: UInt16[np.ndarray, "h w"]
@@ -43,6 +47,7 @@ class Shot:
     name: str = "frame"
     unit: str = "raw"
     warnings: tuple[Fault, ...] = ()
+    limits: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +83,9 @@ class Predictor:
             raise UserError(f"the batch size is {batch_size}; it must be 1 or more")
         self.run, self.batch_size = run, batch_size
         self.image_size: tuple[int, int] = tuple(run.config.data.image_size)
+        self.method: str = run.config.system.get(
+            "normalization", ""
+        )  # "" when the system has no choice of it
         self._predict = jax.jit(run.system.predict)
 
     @classmethod
@@ -116,10 +124,37 @@ class Predictor:
         if waiting:
             yield from self._batch(waiting)
 
+    def limits(self, shots: Iterable[Shot]) -> tuple[float, float]:
+        """The counts that map to 0 and 1 when `shots` are normalised together, for `Shot.limits`.
+
+        One temperature is then one grey value in all of a video, so that depth does not flicker with what comes
+        into view; a video whose temperatures drift far loses contrast.
+
+        Raises:
+          UserError: the run's normaliser has no range that frames could share.
+        """
+        if self.method not in ("frame", "snippet"):
+            how = f"normalisation {self.method!r}" if self.method else "a normalisation of its own"
+            raise UserError(f"this run has {how}: it has no range to share over a sequence")
+        values = [_usable_counts(self._input(shot)) for shot in shots]
+        return _percentiles(np.concatenate(values)) if values else (0.0, 0.0)
+
+    @functools.cached_property
+    def _predict_mapped(self) -> Any:
+        """The same network behind the normaliser that only divides by 2**14: for counts that `_mapped` made."""
+        config = ConfigDict(self.run.config)
+        config.system.normalization = "full_scale"
+        return jax.jit(systems.make(config).predict)
+
     def _batch(self, shots: Sequence[Shot]) -> Iterator[Prediction]:
         inputs = [self._input(shot) for shot in shots]
+        normalizers = [self._normalizer(shot, one) for shot, one in zip(shots, inputs, strict=True)]
+        predict = self._predict
+        if any(shot.limits for shot in shots):
+            predict = self._predict_mapped
+            inputs = [_mapped(one, how) for one, how in zip(inputs, normalizers, strict=True)]
         filled = inputs + [inputs[-1]] * (self.batch_size - len(inputs))
-        outputs = self._predict(
+        outputs = predict(
             self.run.variables, {key: np.stack([one[key] for one in filled]) for key in inputs[0]}
         )
         if "depth" not in outputs:
@@ -127,8 +162,8 @@ class Predictor:
         found = {
             key: np.asarray(outputs[key], np.float32) for key in ("depth", "confidence") if key in outputs
         }
-        for i, (shot, given) in enumerate(zip(shots, inputs, strict=True)):
-            yield self._prediction(shot, given, {key: value[i, ..., 0] for key, value in found.items()})
+        for i, (shot, normalizer) in enumerate(zip(shots, normalizers, strict=True)):
+            yield self._prediction(shot, normalizer, {key: value[i, ..., 0] for key, value in found.items()})
 
     def _input(self, shot: Shot) -> dict[str, np.ndarray]:
         """The batch keys of evaluation: what a network saw there, it sees here."""
@@ -145,9 +180,7 @@ class Predictor:
             given["thermal/valid"] = resize_valid(valid, self.image_size)[..., None]
         return given
 
-    def _prediction(
-        self, shot: Shot, given: dict[str, np.ndarray], found: dict[str, np.ndarray]
-    ) -> Prediction:
+    def _prediction(self, shot: Shot, normalizer: dict[str, Any], found: dict[str, np.ndarray]) -> Prediction:
         size = shot.counts.shape
         depth, known = upsample_depth(found["depth"], size)
         confidence = found.get("confidence")
@@ -161,19 +194,36 @@ class Predictor:
             K_origin=origin,
             confidence=confidence,
             scale_type=self.run.system.scale,
-            normalizer=self._normalizer(given),
+            normalizer=normalizer,
             warnings=shot.warnings,
         )
 
-    def _normalizer(self, given: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Method and limits as `thermal.normalize` applies them to this frame."""
-        method = self.run.config.system.get("normalization", "")
-        if method not in ("frame", "snippet"):
-            return {"method": method or "the model's own"}
-        valid = given.get("thermal/valid")
-        values = given["thermal/image"] if valid is None else given["thermal/image"][valid]
-        low, high = np.percentile(values, [LOW, HIGH]).tolist() if values.size else (0.0, 0.0)
+    def _normalizer(self, shot: Shot, given: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Method and limits as they are applied to this frame."""
+        if self.method not in ("frame", "snippet"):
+            return {"method": self.method or "the model's own"}
+        method = "sequence" if shot.limits else self.method
+        low, high = shot.limits or _percentiles(_usable_counts(given))
         return {"method": method, "low_counts": low, "high_counts": high}
+
+
+def _usable_counts(given: dict[str, np.ndarray]) -> np.ndarray:
+    valid = given.get("thermal/valid")
+    return given["thermal/image"].reshape(-1) if valid is None else given["thermal/image"][valid > 0]
+
+
+def _percentiles(values: np.ndarray) -> tuple[float, float]:
+    if not values.size:
+        return 0.0, 0.0
+    low, high = np.percentile(values, [LOW, HIGH]).tolist()
+    return low, high
+
+
+def _mapped(given: dict[str, np.ndarray], normalizer: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The batch with counts mapped to [0, 2**14] by the limits; as floats, so that no level is lost."""
+    low, high = normalizer["low_counts"], normalizer["high_counts"]
+    unit = np.clip((given["thermal/image"].astype(np.float32) - low) / max(high - low, 1.0), 0.0, 1.0)
+    return {**given, "thermal/image": np.float32(FULL_SCALE) * unit}
 
 
 def upsample_depth(

@@ -161,7 +161,7 @@ def make(config: ConfigDict) -> System:
         updates=(Update(name="all", trainable=trainable, loss=loss, weights=weights, tx=optimizer),),
         predict=predict,
         panels=panels,
-        pretrained={"depth/vit": model.backbone_weights} if model.backbone_weights else {},
+        pretrained={"depth/vit": f"{model.backbone_weights}/vit"} if model.backbone_weights else {},
     )
 
 

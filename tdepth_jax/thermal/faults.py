@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt16
 
+LEAST_SIDE = 16  # pixels; below it statistics over an image say nothing
 TOPS = (2**8 - 1, 2**10 - 1, 2**12 - 1, 2**14 - 1, 2**16 - 1)  # where sensors and files saturate
 
 
@@ -48,7 +49,9 @@ LEVELS_LOST = frozenset({"eight_bit", "equalised", "stretched"})
 
 
 def frame_faults(frame: Frame, where: str, *, unit: str = "raw", valid: Mask | None = None) -> list[Fault]:
-    """All that can be seen in one frame. A frame of one value has no other fault than that."""
+    """All that can be seen in one frame. A tiny frame, or one of one value, has no other fault than that."""
+    if min(frame.shape) < LEAST_SIDE:
+        return [_tiny(frame, where)]
     if frame.min() == frame.max():
         return [_constant(frame, where)]
     swapped = _byte_swapped(frame, where)
@@ -80,6 +83,11 @@ def sequence_faults(stack: Stack, where: str, *, valid: Mask | None = None) -> l
 
 
 # One frame.
+
+
+def _tiny(frame: Frame, where: str) -> Fault:
+    said = f"it has {frame.shape[1]}x{frame.shape[0]} pixels, too few for depth"
+    return Fault("tiny", where, said, "give whole frames, not crops or thumbnails", grave=True)
 
 
 def _constant(frame: Frame, where: str) -> Fault:
@@ -234,6 +242,14 @@ def repeats(stack: Stack) -> Int[np.ndarray, " n"]:
     """Numbers of frames that are, bit for bit, the one before: noise alone makes that impossible."""
     same = [bool((a == b).all()) for a, b in itertools.pairwise(stack)]
     return np.flatnonzero(same) + 1
+
+
+def frozen(frame: Frame, before: Frame, where: str) -> Fault | None:
+    """A frame that is, bit for bit, the one before it."""
+    if frame.shape != before.shape or not np.array_equal(frame, before):
+        return None
+    said = "it repeats the frame before: the camera froze (shutter correction, FFC)"
+    return Fault("repeated", where, said, "its depth is that of the frame before; leave it out")
 
 
 def _repeated(stack: Stack, where: str) -> Fault | None:

@@ -95,7 +95,7 @@ class Checkpoints:
 def load_flat(folder: epath.Path, like: Flat) -> Flat:
     """A flat dictionary of arrays saved in `folder`, placed as `like`."""
     if not folder.exists():
-        raise UserError(f"{folder} is missing: the run's frozen weights; restore it or start the run anew")
+        raise UserError(f"there are no saved weights at {folder}; restore that folder, or name another")
     with ocp.StandardCheckpointer() as checkpointer:
         found = checkpointer.metadata(folder)
         found = found.item_metadata if hasattr(found, "item_metadata") else found

@@ -16,6 +16,8 @@ from tdepth_jax.training.checkpoint import Checkpoints, load_flat
 from tdepth_jax.training.partition import Flat, flatten, nest
 from tdepth_jax.training.state import State, create, divide
 
+ADAPTERS = ("lora_", "conv_adapter")  # in the paths of parameters that no published weights have
+
 
 def shapes(system: System, mesh: jax.sharding.Mesh, config: ConfigDict) -> tuple[State, Flat]:
     """(state, frozen) as shapes with shardings: what a restore fills and a compile needs. Allocates nothing."""
@@ -68,8 +70,12 @@ def _like(params: Flat) -> Flat:
 
 
 def _pretrained(params: Flat, prefix: str, folder: epath.Path) -> Flat:
-    """Imported weights for every parameter under `prefix`."""
-    own = {k.removeprefix(prefix + "/"): v for k, v in params.items() if k.startswith(prefix + "/")}
+    """Imported weights for every parameter under `prefix` but the adapters, which always start fresh."""
+    own = {
+        k.removeprefix(prefix + "/"): v
+        for k, v in params.items()
+        if k.startswith(prefix + "/") and not any(word in k for word in ADAPTERS)
+    }
     return {f"{prefix}/{k}": v for k, v in load_flat(folder, _like(own)).items()}
 
 

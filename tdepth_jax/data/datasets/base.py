@@ -18,7 +18,6 @@ sidecars and the atomic finish are the base's work, in stock TFDS' layout:
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import shutil
@@ -201,16 +200,18 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder):
         final = Path(self.data_dir)
         if (final / "dataset_info.json").is_file() and not overwrite:
             raise UserError(f"{final} is prepared already; add --overwrite to replace it")
+        if jobs < 1:
+            raise UserError(f"--jobs={jobs}: at least one process must do the work")
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
+            _clear_leftovers(final)
+            temporary = Path(tempfile.mkdtemp(prefix=f"{INCOMPLETE}{os.getpid()}-", dir=final.parent))
         except OSError as error:
             raise UserError(
-                f"{final.parent} cannot be made ({error.strerror}); choose another --out"
+                f"{final.parent} cannot be written ({error.strerror}); choose another --out"
             ) from error
-        _clear_leftovers(final)
-        self.jobs = max(1, jobs)
+        self.jobs = jobs
         self._progress = progress or self._progress
-        temporary = Path(tempfile.mkdtemp(prefix=f"{INCOMPLETE}{os.getpid()}-", dir=final.parent))
         try:
             os.chmod(temporary, 0o755)
             info = self._info()  # not self.info, which may speak of the data set that is replaced
@@ -219,7 +220,9 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder):
             info.write_to_directory(str(temporary))
             _replace(temporary, final)
         except OSError as error:
-            raise UserError(f"{temporary}: writing failed ({error.strerror or error})") from error
+            raise UserError(
+                f"{error.filename or temporary}: {error.strerror or error}; {final} was not written"
+            ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self.info.set_file_format(file_format, override=True, override_if_initialized=True)
@@ -269,9 +272,13 @@ def _clear_leftovers(final: Path) -> None:
         pid = path.name[len(INCOMPLETE) :].split("-")[0]
         running = False
         if pid.isdigit() and int(pid) != os.getpid():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            running = True
+            try:
                 os.kill(int(pid), 0)
-                running = True
+            except ProcessLookupError:
+                running = False
+            except PermissionError:
+                pass  # it runs, as another user's
         if not running and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
     if final.is_dir() and not (final / "dataset_info.json").is_file():
