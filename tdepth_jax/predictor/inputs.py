@@ -15,6 +15,7 @@ from tdepth_jax.data.sources import FrameSource, open_split
 from tdepth_jax.errors import UserError
 from tdepth_jax.predictor.model import Shot, shots_of
 from tdepth_jax.thermal import faults, intrinsics, io
+from tdepth_jax.thermal.faults import Fault
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,12 +106,15 @@ class _Reader:
         self._unit, self._camera = unit, camera
         self._path: Path | None = None
         self._shots: list[Shot] = []
+        self._faults: dict[Path, list[tuple[Fault, ...]]] = {}  # looking takes longer than reading
 
     def shots(self, path: Path) -> list[Shot]:
         if self._path != path:
             thermal = io.read(path, unit=self._unit if self._unit == "centikelvin" else None)
             K, valid = self._camera.of((thermal.pixels.shape[1], thermal.pixels.shape[2]))
-            self._path, self._shots = path, shots_of(thermal, K=K, valid=valid)
+            shots = shots_of(thermal, K=K, valid=valid, known=self._faults.get(path))
+            self._path, self._shots = path, shots
+            self._faults[path] = [shot.warnings for shot in shots]
         return self._shots
 
     def shot(self, path: Path, number: int) -> Shot:
@@ -175,22 +179,24 @@ def _of_glob(pattern: str, tag: str, output: Path, reader: _Reader) -> Iterator[
 
 
 def _of_split(source: FrameSource) -> Iterator[Item]:
+    known: dict[int, tuple[Fault, ...]] = {}
     for number, row in enumerate(source.table):
         name = str(row["sequence"])
         yield Item(
             f"{name}/{int(row['index']):06d}",
             f"split/{name}",
             f"{source.name}/{source.split}, {name} frame {int(row['index'])}",
-            functools.partial(_record, source, number),
+            functools.partial(_record, source, number, known),
         )
 
 
-def _record(source: FrameSource, number: int) -> Shot:
+def _record(source: FrameSource, number: int, known: dict[int, tuple[Fault, ...]]) -> Shot:
     keys = {"thermal/image", "thermal/K", "thermal/valid"} & source.features
     frame = source.read(number, keys)
     row = source.table[number]
     where = f"{source.name}/{source.split}, {row['sequence']} frame {int(row['index'])}"
     unit = "agc8" if source.metadata.get("sensor", {}).get("unit") == "agc" else "raw"
     valid = frame["thermal/valid"] > 0 if "thermal/valid" in frame else None
-    found = faults.frame_faults(frame["thermal/image"], where, unit=unit, valid=valid)
-    return Shot(frame["thermal/image"], frame["thermal/K"], valid, where, unit, tuple(found))
+    if number not in known:
+        known[number] = tuple(faults.frame_faults(frame["thermal/image"], where, unit=unit, valid=valid))
+    return Shot(frame["thermal/image"], frame["thermal/K"], valid, where, unit, known[number])

@@ -13,7 +13,6 @@ import cv2
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt16
-from ml_collections import ConfigDict
 
 from tdepth_jax import systems
 from tdepth_jax.data.transforms import resize_image, resize_intrinsics, resize_valid
@@ -142,7 +141,7 @@ class Predictor:
     @functools.cached_property
     def _predict_mapped(self) -> Any:
         """The same network behind the normaliser that only divides by 2**14: for counts that `_mapped` made."""
-        config = ConfigDict(self.run.config)
+        config = self.run.config.copy_and_resolve_references()  # the run keeps its own
         config.system.normalization = "full_scale"
         return jax.jit(systems.make(config).predict)
 
@@ -242,17 +241,22 @@ def upsample_depth(
 
 
 def shots_of(
-    thermal: io.Thermal, *, K: np.ndarray | None = None, valid: np.ndarray | None = None
+    thermal: io.Thermal,
+    *,
+    K: np.ndarray | None = None,
+    valid: np.ndarray | None = None,
+    known: Sequence[tuple[Fault, ...]] | None = None,
 ) -> list[Shot]:
-    """The frames of a file, each looked at for faults."""
+    """The frames of a file, each looked at for faults unless those are `known` from an earlier look."""
     counts = thermal.counts()
     several = len(counts) > 1
     shots = []
     for number, frame in enumerate(counts):
         called = str(thermal.source) + (f", frame {number}" if several else "")
-        found = [Fault("assumed", called, note, "check it") for note in thermal.notes]
-        found += faults.frame_faults(frame, called, unit=thermal.unit, valid=valid)
-        shots.append(Shot(frame, K, valid, called, thermal.unit, tuple(found)))
+        if known is None:
+            found = [Fault("assumed", called, note, "check it") for note in thermal.notes]
+            found += faults.frame_faults(frame, called, unit=thermal.unit, valid=valid)
+        shots.append(Shot(frame, K, valid, called, thermal.unit, known[number] if known else tuple(found)))
     return shots
 
 

@@ -12,9 +12,10 @@ import tifffile
 from ml_collections import ConfigDict
 from PIL import Image
 
-from tdepth_jax import errors, predict, prepare
-from tdepth_jax.predictor import Predictor, model
+from tdepth_jax import errors, predict, prepare, systems
+from tdepth_jax.predictor import Predictor, Shot, model
 from tdepth_jax.predictor.model import upsample_depth
+from tdepth_jax.thermal import normalize
 
 H, W = 48, 64
 SIZE = (24, 32)  # the network's
@@ -198,6 +199,43 @@ def test_eight_bits_are_warned_of_and_strict_stops(tmp_path, capsys):
     refused(capsys, tmp_path, [tmp_path / "in", "--strict"], "it has 8 bits", out="strict")
 
 
+def test_frozen_frames_are_flagged_one_by_one(tmp_path, capsys):
+    raw = folder(tmp_path / "in", 12)
+    for i in (10, 11):  # beyond the frames that a first look would take
+        (raw / f"f{i}.png").write_bytes((raw / "f9.png").read_bytes())
+    out = go(tmp_path, raw, "--save=png16")
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert "f10.png: it repeats the frame before" in said
+    assert "2 such frames" in said
+    rows = json.loads((out / "meta.json").read_text())["frames"]
+    assert [len(row["warnings"]) for row in rows] == [0] * 10 + [1, 1]
+
+
+def test_what_a_run_cannot_tell_apart_is_warned_of(tmp_path, capsys, monkeypatch):
+    """A 16-bit camera, and a run that divides by 2**14: everything above would be white."""
+    cv2.imwrite(str(tmp_path / "x.png"), frame(low=20000))
+    cv2.imwrite(str(tmp_path / "y.png"), frame())
+    run = fake_run()
+    run.config.system.normalization = "full_scale"
+    monkeypatch.setattr(model, "load_run", lambda workdir, step=None: run)
+    out = go(tmp_path, tmp_path / "x.png", tmp_path / "y.png", "--save=png16")
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert "x.png: 100.0% of its pixels are above 14 bits" in said
+    rows = json.loads((out / "meta.json").read_text())["frames"]
+    assert [len(row["warnings"]) for row in rows] == [1, 0]
+
+
+def test_tiny_frames_are_warned_of(tmp_path, capsys):
+    for i, size in enumerate([(1, 1), (2, 2), (3, 200)]):
+        np.save(
+            tmp_path / f"{i}.npy", np.arange(3000, 3000 + size[0] * size[1], dtype=np.uint16).reshape(size)
+        )
+    go(tmp_path, tmp_path / "?.npy", "--save=vis,png16,npz,ply")
+    said = capsys.readouterr().err.strip().splitlines()
+    assert "0.npy: it has 1x1 pixels, too few for depth" in said[0]
+    assert "3 such frames" in said[0]
+
+
 def refused(capsys, tmp_path, words, message, out="refused"):
     before = names(tmp_path)
     with pytest.raises(SystemExit) as caught:
@@ -247,6 +285,9 @@ BAD = {
     "K of another size": (["good.png", "--intrinsics=500,500,320,256"], "lies outside the 64x48 image"),
     "fov": (["good.png", "--fov-x=0"], "is no horizontal field of view"),
     "range": (["good.png", "--min-depth=9", "--max-depth=2"], "are no range"),
+    "range of nan": (["good.png", "--min-depth=nan"], "are no range"),
+    "range without end": (["good.png", "--max-depth=inf"], "are no range"),
+    "empty name": ([""], "an INPUT is empty"),
     "batch": (["good.png", "--batch-size=0"], "--batch-size=0: give 1 or more"),
     "flag typo": (["good.png", "--overwritte"], "did you mean '--overwrite'?"),
     "mask": (["good.png", "--mask=MASK"], "is 5x5, the frames are 64x48"),
@@ -259,7 +300,8 @@ def test_bad_input_is_one_sentence(tmp_path, capsys, name):
     bad_inputs(tmp_path)
     cv2.imwrite(str(tmp_path / "mask5.png"), np.full((5, 5), 255, np.uint8))
     words = [
-        w.replace("MASK", str(tmp_path / "mask5.png")) if w.startswith("--") else tmp_path / w for w in words
+        w.replace("MASK", str(tmp_path / "mask5.png")) if w.startswith("--") or not w else tmp_path / w
+        for w in words
     ]
     refused(capsys, tmp_path, words, message)
 
@@ -280,6 +322,7 @@ def test_results_are_not_overwritten_unless_told(tmp_path, capsys):
     assert (out / "x_depth.png").read_bytes()[:4] == b"\x89PNG"
     (tmp_path / "file").write_text("x")
     refused(capsys, tmp_path, [tmp_path / "x.png"], "is a file; give a folder", out="file")
+    refused(capsys, tmp_path, [tmp_path / "x.png"], "file is a file; give a folder", out="file/below")
 
 
 def test_results_inside_the_input_are_no_input(tmp_path):
@@ -328,6 +371,62 @@ def test_the_mask_keeps_the_bonnet_out_of_the_range():
     with_it, without = predictor.infer(counts), predictor.infer(counts, valid=valid)
     assert with_it.normalizer["high_counts"] == 15000
     assert without.normalizer["high_counts"] < 7000
+
+
+def normalising_system(config):
+    """Inverse depth = 0.1 + what the run's own normaliser makes of the counts."""
+
+    def outputs(variables, batch):
+        method = config.system.normalization
+        unit = normalize.normalize(
+            batch["thermal/image"][:, None], method=method, valid=batch["thermal/valid"][:, None]
+        )
+        return {"depth": 1 / (0.1 + unit[:, 0])}
+
+    return types.SimpleNamespace(predict=outputs, scale="relative", wants=frozenset({"thermal/valid"}))
+
+
+def test_limits_of_a_sequence_are_shared(tmp_path, monkeypatch):
+    """Something hot comes into view. By each frame's limits its background changes, by shared ones it does not."""
+    monkeypatch.setattr(systems, "make", normalising_system)
+    run = fake_run()
+    run.config.data.image_size = (H, W)
+    run.system = normalising_system(run.config)
+    quiet, hot = frame(), frame()
+    hot[4:12, 4:12] += 8000
+    valid = np.ones((H, W), bool)
+    valid[40:] = False
+    predictor = Predictor(run, batch_size=3)
+    shots = [Shot(quiet, valid=valid, name="quiet"), Shot(hot, valid=valid, name="hot")]
+    alone = list(predictor.infer_many(shots))
+    assert np.abs(1 / alone[0].depth - 1 / alone[1].depth)[20:].max() > 0.2
+    low, high = limits = predictor.limits(shots)
+    np.testing.assert_allclose(limits, np.percentile(np.stack([quiet, hot])[:, :40], [1, 99]))
+    together = list(predictor.infer_many(dataclasses.replace(shot, limits=limits) for shot in shots))
+    for found, counts in zip(together, (quiet, hot), strict=True):
+        assert found.normalizer == {"method": "sequence", "low_counts": low, "high_counts": high}
+        by_hand = 0.1 + np.clip((counts - low) / (high - low), 0, 1)
+        np.testing.assert_allclose(1 / found.depth, by_hand, rtol=1e-4)
+    # A sequence of one frame: its limits are the frame's, and the depth what the run itself predicts.
+    own = predictor.infer(dataclasses.replace(shots[1], limits=predictor.limits(shots[1:])))
+    np.testing.assert_allclose(own.depth, alone[1].depth, rtol=1e-4)
+    assert run.config.system.normalization == "snippet"
+    # And through the door.
+    monkeypatch.setattr(model, "load_run", lambda workdir, step=None: run)
+    folder(tmp_path / "in", 5)
+    out = go(tmp_path, tmp_path / "in", "--limits=sequence", "--save=png16")
+    rows = json.loads((out / "meta.json").read_text())["frames"]
+    assert len({tuple(row["normalizer"].items()) for row in rows}) == 1
+    assert rows[0]["normalizer"]["method"] == "sequence"
+
+
+def test_a_run_without_limits_has_none_to_share(tmp_path, capsys, monkeypatch):
+    cv2.imwrite(str(tmp_path / "x.png"), frame())
+    run = fake_run()
+    run.config.system.normalization = "full_scale"
+    monkeypatch.setattr(model, "load_run", lambda workdir, step=None: run)
+    words = [tmp_path / "x.png", "--limits=sequence"]
+    refused(capsys, tmp_path, words, "this run has normalisation 'full_scale': it has no range to share")
 
 
 def test_depth_goes_back_to_the_image_by_inverse_depth():
