@@ -33,7 +33,7 @@ def project(K, points):
 def test_intrinsics_project_points_where_the_view_moves_pixels(case, seed):
     """A pixel x covers [x - 1/2, x + 1/2]; windows and sizes are such edges, which must meet."""
     _, view = case
-    points = np.random.default_rng(seed).normal(size=(20, 3)) + [0, 0, 6]
+    points = np.random.default_rng(seed).normal((0, 0, 6), size=(20, 3))
     u = project(K0, points)
     part = (u + 0.5 - [view.left, view.top]) / [view.width, view.height]  # of the window, from its corner
     want = part * [view.size[1], view.size[0]] - 0.5
@@ -140,7 +140,7 @@ def test_a_point_seen_from_a_neighbour_is_seen_mirrored():
     """Reprojection between two frames commutes with the flip: K, motion and pixels together."""
     rng = np.random.default_rng(0)
     b_from_a = pose(rng)
-    points = np.concatenate([rng.normal(size=(30, 3)) + [0, 0, 5], np.ones((30, 1))], 1)
+    points = np.concatenate([rng.normal((0, 0, 5), size=(30, 3)), np.ones((30, 1))], 1)
     u = project(K0, (points @ b_from_a.T)[:, :3])
     mirrored = points * [-1, 1, 1, 1]
     flipped = transforms.flip_transform(b_from_a)

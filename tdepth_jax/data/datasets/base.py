@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,6 +66,10 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder):
     def __init__(self, *, data_dir: str | os.PathLike = "data", name: str | None = None) -> None:
         """data_dir: the folder that gets `<name>/<version>/`; name: the class's when None."""
         if name is not None:
+            if not re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name, re.ASCII):
+                raise UserError(
+                    f"--name={name!r} becomes a folder and a part of file names; use letters, digits, _ . and -"
+                )
             self.name = name
         self.jobs = 1
         self.shard_bytes = SHARD_BYTES
