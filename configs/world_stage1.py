@@ -33,5 +33,5 @@ def get_config() -> ConfigDict:
     c.optimizer = ConfigDict(
         {"learning_rate": 3e-4, "schedule": "cosine", "warmup_steps": 200, "clip_norm": 1.0}
     )
-    c.train = ConfigDict({"steps": 1800, "batch_size": 4, "save_every": 500})
+    c.train = ConfigDict({"steps": 1500, "batch_size": 4, "save_every": 500})
     return c

@@ -42,6 +42,7 @@ class Metrics:
         # JSON has no NaN; a reader in another language would stop at one.
         row = {"step": step} | {k: float(v) if np.isfinite(v) else None for k, v in values.items()}
         self._file.write(json.dumps(row) + "\n")
+        self._file.flush()  # a run is watched through this file
         for name, value in values.items():
             self._events.add_scalar(name, float(value), step)
 
