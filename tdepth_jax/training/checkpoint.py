@@ -64,21 +64,20 @@ class Checkpoints:
           UserError: names, shapes or types differ from `like`; every difference is named.
         """
         wanted = _as_dict(like)
-        found = self._manager.item_metadata(step)["state"]
-        if found is None:
-            raise UserError(
-                f"{self._root}/checkpoints/{step} holds no state; delete that folder to use an older one"
-            )
-        _compare(found.tree if hasattr(found, "tree") else found, wanted, f"{self._root}/checkpoints/{step}")
+        folder = f"{self._root}/checkpoints/{step}"
         try:
+            found = self._manager.item_metadata(step)["state"]
+            if found is None:
+                raise ValueError("it holds no state")
+            _compare(found.tree if hasattr(found, "tree") else found, wanted, folder)
             saved = self._manager.restore(
                 step,
                 args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted), data=ocp.args.JsonRestore()),
             )
-        except (ValueError, OSError, KeyError) as error:
+        except (ValueError, OSError, KeyError) as error:  # JSON, files and arrays that do not read
             reason = str(error).splitlines()[0][:200]
             raise UserError(
-                f"{self._root}/checkpoints/{step} is damaged ({reason}); delete that folder to use an older one"
+                f"{folder} is damaged ({reason}); delete that folder to use an older one"
             ) from error
         return _rematerialise(State(**saved["state"]), like), saved["data"]
 
