@@ -25,6 +25,7 @@ from tdepth_jax.thermal.normalize import FULL_SCALE
 
 RANGE_FRAMES = 8  # frames of a sequence that its colours are fitted to, evenly spread
 LIMIT_FRAMES = 32  # and those that its limits of counts are taken from
+COARSE = 0.02  # a step of the depth PNG, of the nearest depth, that is worth a word
 HARMLESS = frozenset({"column_stripes", "dead_pixels", "static"})  # no cause to distrust a depth map
 
 
@@ -86,9 +87,23 @@ def run(request: Request, *, warn: Callable[[str], None]) -> tuple[int, float]:
         if item.key in seen.faults:
             found = dataclasses.replace(found, warnings=(*found.warnings, *seen.faults[item.key]))
         rows.append(_row(item, names, found, ranges[item.sequence], request.output))
+    warnings += _coarse(rows, warn)
     meta = _meta(request, predictor, warnings, rows)
     outputs.write_whole(request.output / "meta.json", (json.dumps(meta, indent=1) + "\n").encode())
     return len(items), time.monotonic() - started
+
+
+def _coarse(rows: Sequence[dict[str, Any]], warn: Callable[[str], None]) -> list[str]:
+    """Whether the depth PNGs round away what the model says; it shows only once there is depth."""
+    steps = [row["png16_step"] for row in rows if row.get("png16_step", 0) > COARSE]
+    if not steps:
+        return []
+    sentence = (
+        f"the nearest depths are so small that the steps of 1/256 in the depth PNGs are {max(steps):.0%} of them "
+        f"({len(steps)} frames): use the float32 depth of --save=npz"
+    )
+    warn(sentence)
+    return [sentence]
 
 
 def _refuse_output(output: Path, files: Sequence[dict[str, Path]], *, overwrite: bool) -> None:
@@ -250,6 +265,8 @@ def _row(
         row["colour_range"] = [round(x, 4) for x in depth_range]
     if "png16" in names and known.size:
         row["beyond_png16"] = float((known > outputs.PNG_TOP).mean())  # such pixels are 0 in the PNG
+        # How coarse the PNG is where the frame is near: relative depth may be small numbers.
+        row["png16_step"] = round(float(outputs.PNG_STEP / np.percentile(known, 1)), 5)
     return row
 
 

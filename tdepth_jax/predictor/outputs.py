@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Collection
@@ -18,7 +19,8 @@ from tdepth_jax.reports import frames
 from tdepth_jax.thermal.io import write_depth_png
 
 SUFFIXES = {"vis": "_vis.png", "png16": "_depth.png", "npz": ".npz", "ply": ".ply"}
-PNG_TOP = 65535 / 256  # metres that still fit the depth PNG
+PNG_STEP = 1 / 256  # metres
+PNG_TOP = 65535 * PNG_STEP  # metres that still fit the depth PNG
 
 
 def paths(output: Path, key: str, save: Collection[str]) -> dict[str, Path]:
@@ -46,22 +48,33 @@ def write(
 
 def write_whole(path: Path, data: bytes) -> None:
     """Under another name first: a killed run leaves no half a file that looks whole."""
+    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
         partial.write_bytes(data)
         os.replace(partial, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise UserError(f"{path} cannot be written ({error.strerror}); choose another -o") from error
 
 
 def picture(
     counts: UInt16[np.ndarray, "h w"], found: Prediction, depth_range: tuple[float, float], colormap: int
 ) -> UInt8[np.ndarray, "h w2 3"]:
-    """Thermal beside depth; where depth is not known it is dark."""
+    """Thermal, as the network saw it, beside depth; where depth is not known it is dark."""
     depth = frames.depth_colours(found.depth, *depth_range, colour_map=colormap)
     depth = np.where(found.mask[..., None], depth, np.uint8(48))
-    return np.concatenate([frames.stretch(counts), depth], axis=1)
+    return np.concatenate([_grey(counts, found), depth], axis=1)
+
+
+def _grey(counts: UInt16[np.ndarray, "h w"], found: Prediction) -> UInt8[np.ndarray, "h w 3"]:
+    """Counts between the limits of the normaliser; where it has none, between those of the usable pixels."""
+    if "low_counts" in found.normalizer:
+        low, high = found.normalizer["low_counts"], found.normalizer["high_counts"]
+    else:
+        low, high = np.percentile(counts[found.mask] if found.mask.any() else counts, [1, 99])
+    return frames.stretch(counts, (low, high))
 
 
 def _png(image: np.ndarray) -> bytes:
@@ -92,7 +105,7 @@ def ply(counts: UInt16[np.ndarray, "h w"], found: Prediction) -> bytes:
     points = np.empty(len(z), [(axis, "<f4") for axis in "xyz"] + [("grey", "u1", 3)])
     for i, axis in enumerate("xyz"):
         points[axis] = rays[:, i] * z
-    points["grey"] = frames.stretch(counts)[v, u]
+    points["grey"] = _grey(counts, found)[v, u]
     head = ["ply", "format binary_little_endian 1.0", f"element vertex {len(z)}"]
     head += [f"property float {axis}" for axis in "xyz"]
     head += [f"property uchar {colour}" for colour in ("red", "green", "blue")]

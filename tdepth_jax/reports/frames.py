@@ -108,9 +108,11 @@ def _picture(look: Look, near: float, far: float, protocol: Protocol) -> Picture
     return Picture(caption, {name: _fit(image) for name, image in panels.items()})
 
 
-def stretch(counts: UInt16[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Counts as grey between their 1st and 99th percentile, warm bright. For the eye only."""
-    low, high = np.percentile(counts, [1, 99])
+def stretch(
+    counts: UInt16[np.ndarray, "h w"], limits: tuple[float, float] | None = None
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Counts as grey between `limits`, or their 1st and 99th percentile, warm bright. For the eye only."""
+    low, high = np.percentile(counts, [1, 99]) if limits is None else limits
     level = np.clip((counts - low) / max(high - low, 1e-9), 0, 1)
     return np.repeat(np.round(level * 255).astype(np.uint8)[..., None], 3, axis=2)
 

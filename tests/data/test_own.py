@@ -117,6 +117,26 @@ def test_stacks_are_sequences(tmp_path):
     np.testing.assert_array_equal(train[8]["thermal/image"], drive(10, 1)[train.table["index"][8]])
 
 
+def test_stacks_of_one_name_in_two_folders_stay_apart(tmp_path, capsys):
+    for name, seed in (("a", 0), ("b", 1)):
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        for take in ("1", "2"):
+            tifffile.imwrite(tmp_path / "raw" / name / f"{take}.tiff", np.stack(drive(6, seed)))
+    train = open_split(run(tmp_path, tmp_path / "raw", "--holdout=0"), "train")
+    assert sorted(set(train.table["sequence"])) == ["a/1", "a/2", "b/1", "b/2"]
+    write(tmp_path / "same", drive(6))
+    write(tmp_path / "same" / "same", drive(6))
+    said = refused(capsys, tmp_path / "elsewhere", tmp_path / "same")
+    assert "two sequences that would be called 'same'" in said
+
+
+def test_sequences_of_different_sizes(tmp_path, capsys):
+    write(tmp_path / "raw" / "a", drive(6))
+    write(tmp_path / "raw" / "b", [frame[:40] for frame in drive(6)])
+    said = refused(capsys, tmp_path, tmp_path / "raw")
+    assert "the first sequence and b: frames of different sizes: (48, 64) and (40, 64)" in said
+
+
 def test_float_temperatures_become_counts(tmp_path):
     (tmp_path / "raw").mkdir()
     celsius = [np.float32(20 + (frame.astype(np.float32) - 3300) / 50) for frame in drive(9)]

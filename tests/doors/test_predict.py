@@ -1,7 +1,9 @@
 """The predict door with a network whose depth is known: what it writes, and what it refuses with one sentence."""
 
 import dataclasses
+import errno
 import json
+import pathlib
 import types
 
 import cv2
@@ -304,6 +306,56 @@ def test_bad_input_is_one_sentence(tmp_path, capsys, name):
         for w in words
     ]
     refused(capsys, tmp_path, words, message)
+
+
+def test_a_full_disk_leaves_whole_files_only(tmp_path, capsys, monkeypatch):
+    raw = folder(tmp_path / "in", 3)
+    write, written = pathlib.Path.write_bytes, []
+
+    def until_full(path, data):
+        written.append(path)
+        if len(written) == 3:
+            write(path, data[:100])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", until_full)
+    with pytest.raises(SystemExit) as caught:
+        errors.run_door(lambda argv: go(tmp_path, raw, "--save=png16"))
+    assert caught.value.code == 2
+    assert "cannot be written (No space left on device)" in capsys.readouterr().err
+    assert names(tmp_path / "out") == ["f0_depth.png", "f1_depth.png"]
+    assert all(
+        cv2.imread(str(tmp_path / "out" / name), -1).shape == (H, W) for name in names(tmp_path / "out")
+    )
+
+
+def test_depth_too_small_for_the_png_is_said(tmp_path, capsys, monkeypatch):
+    """Relative depth around 0.05: its 16-bit PNG has a dozen levels."""
+    cv2.imwrite(str(tmp_path / "x.png"), frame())
+    run = fake_run()
+    run.variables["params"]["scale"] = jnp.float32(0.01)
+    monkeypatch.setattr(model, "load_run", lambda workdir, step=None: run)
+    out = go(tmp_path, tmp_path / "x.png", "--save=png16,npz")
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert "use the float32 depth of --save=npz" in said
+    meta = json.loads((out / "meta.json").read_text())
+    assert meta["warnings"] == [said.removeprefix("warning: ")]
+    near = np.percentile(np.load(out / "x.npz")["depth"], 1)
+    assert meta["frames"][0]["png16_step"] == pytest.approx(1 / 256 / near, rel=1e-3)
+    assert f"{1 / 256 / near:.0%}" in said
+
+
+def test_the_picture_shows_what_the_network_saw(tmp_path):
+    """Thermal between the limits of the usable pixels: a hot bonnet does not wash out the road."""
+    counts = frame()
+    counts[36:] = 15000
+    cv2.imwrite(str(tmp_path / "x.png"), counts)
+    out = go(tmp_path, tmp_path / "x.png", "--save=vis", "--mask-bottom=0.25")
+    grey = cv2.imread(str(out / "x_vis.png"))[:, :W, 0]
+    low, high = np.percentile(counts[:36], [1, 99])
+    np.testing.assert_allclose(grey[:36], 255 * np.clip((counts[:36] - low) / (high - low), 0, 1), atol=4)
+    assert (grey[36:] == 255).all()
 
 
 def test_results_are_not_overwritten_unless_told(tmp_path, capsys):

@@ -11,13 +11,13 @@ import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from tdepth_jax.data import records
+from tdepth_jax.data import records, tracks
 from tdepth_jax.data.datasets.base import RecordsBuilder
 from tdepth_jax.errors import UserError
 from tdepth_jax.thermal import faults, intrinsics, io
@@ -84,18 +84,20 @@ def build(args: argparse.Namespace) -> Own:
     if not args.fps > 0:
         raise UserError(f"--fps={args.fps:g}: frames per second are more than 0")
     found = _find_sequences(args.raw)
-    checked = [_look(name, files, args.unit) for name, files in found]
-    size = _one_size(checked)
+    size = _read(found[0][1][0], args.unit).pixels.shape[1:]
     given = (
         intrinsics.parse(args.intrinsics, size) if args.intrinsics else intrinsics.from_fov(args.fov_x, size)
     )
     valid = io.usable(size, mask=args.mask, bottom=args.mask_bottom)
     specs, found_faults = [], faults.intrinsics_faults(given.K, size, args.intrinsics or "--fov-x")
-    for seen in checked:
-        times = _timestamps(args, seen, only=len(checked) == 1)
-        poses = _poses(args, seen, only=len(checked) == 1)
-        found_faults += _sequence_faults(seen, times, valid, args.unit)
+    checked: list[_Seen] = []
+    for name, files in found:
+        seen = _look(name, files, args.unit)
+        _of_one_size(seen, size)
+        times, poses = _tracks(args, seen, only=len(found) == 1)
+        found_faults += _sequence_faults(seen, times, valid)
         specs += _segments(seen, times, poses, valid, given.K, args)
+        checked.append(seen.without_frames())
     notes = _report(found_faults, checked, given)
     return Own(
         data_dir=args.out,
@@ -191,16 +193,20 @@ def _find_sequences(raw: Path) -> list[tuple[str, list[Path]]]:
         files = io.image_files(Path(folder))
         if not files:
             continue
-        name = Path(folder).relative_to(raw).as_posix()
-        name = raw.resolve().name if name == "." else name
+        below_raw = Path(folder).relative_to(raw)
         if files[0].suffix.lower() in (".tif", ".tiff", ".npy") and all(
             len(io.read(f)) > 1 for f in files[:2]
         ):
-            found += [(f.stem if len(files) > 1 or name == "." else name, [f]) for f in files]
+            alone = len(files) == 1 and below_raw.name
+            found += [((below_raw if alone else below_raw / f.stem).as_posix(), [f]) for f in files]
         else:
-            found.append((name, files))
+            found.append((below_raw.as_posix() if below_raw.name else raw.resolve().name, files))
     if not found:
         raise UserError(f"{raw} holds no frames ({', '.join(io.SUFFIXES)}), nor do its sub-folders")
+    names = [name for name, _ in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UserError(f"{raw} holds two sequences that would be called {twice!r}; rename a folder or stack")
     return sorted(found, key=lambda one: io.natural_key(one[0]))
 
 
@@ -220,9 +226,15 @@ class _Seen:
     samples: np.ndarray  # uint16 [k, h, w]: neighbours in the middle
     spread: tuple[tuple[int, np.ndarray], ...]  # frames over the whole length
 
+    def without_frames(self) -> _Seen:
+        """For a hundred sequences they would not fit into memory."""
+        return dataclasses.replace(self, samples=self.samples[:0], spread=())
+
 
 def _look(name: str, files: Sequence[Path], unit: str) -> _Seen:
     """Opens every frame once; keeps a few."""
+    from tqdm import tqdm
+
     shots: list[Shot] = []
     sizes, units, constant, repeated, top = [], [], set(), set(), 0
     notes: tuple[str, ...] = ()
@@ -230,7 +242,9 @@ def _look(name: str, files: Sequence[Path], unit: str) -> _Seen:
     spread: list[tuple[int, np.ndarray]] = []
     every = max(1, len(files) // SAMPLES)
     previous: np.ndarray | None = None
-    for path in files:
+    for path in tqdm(
+        files, f"checking {name}", unit=" files", file=sys.stderr, disable=not sys.stderr.isatty()
+    ):
         opened = _read(path, unit)
         notes = notes or opened.notes[:1]  # one file speaks for all
         counts = opened.counts()
@@ -265,18 +279,28 @@ def _look(name: str, files: Sequence[Path], unit: str) -> _Seen:
     )
 
 
-def _one_size(checked: Sequence[_Seen]) -> tuple[int, int]:
-    for seen in checked:
-        fault = faults.size_fault(seen.sizes, seen.name)
-        if fault:
-            raise UserError(str(fault))
-    fault = faults.size_fault([seen.sizes[0] for seen in checked], "the sequences")
+def _of_one_size(seen: _Seen, size: tuple[int, int]) -> None:
+    fault = faults.size_fault(seen.sizes, seen.name)
+    fault = fault or faults.size_fault([size, seen.sizes[0]], f"the first sequence and {seen.name}")
     if fault:
         raise UserError(str(fault))
-    return checked[0].sizes[0]
 
 
-def _sequence_faults(seen: _Seen, times: np.ndarray, valid: np.ndarray | None, unit: str) -> list[Fault]:
+def _tracks(
+    args: argparse.Namespace, seen: _Seen, *, only: bool
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 4 4"] | None]:
+    """(nanoseconds, world_from_camera) of every frame."""
+    count = len(seen.shots)
+    times = np.rint(np.arange(count) * (1e9 / args.fps)).astype(np.int64)
+    if args.timestamps is not None:
+        path = tracks.find("--timestamps", args.timestamps, folder=seen.folder, only=only)
+        times = tracks.times(path, count)
+    if args.poses is None:
+        return times, None
+    return times, tracks.poses(tracks.find("--poses", args.poses, folder=seen.folder, only=only), count)
+
+
+def _sequence_faults(seen: _Seen, times: np.ndarray, valid: np.ndarray | None) -> list[Fault]:
     """Each kind of fault once a sequence, at the first frame that has it, with how many have it."""
     by_name: dict[str, list[Fault]] = {}
     for number, frame in seen.spread:
@@ -315,94 +339,6 @@ def _report(found: Sequence[Fault], checked: Sequence[_Seen], given: intrinsics.
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)
     return notes
-
-
-# What comes with the frames.
-
-
-def _beside(option: str, given: str, seen: _Seen, only: bool) -> Path:
-    """The file for a sequence: in its folder, or the path itself when there is one sequence only."""
-    inside = seen.folder / given
-    if inside.is_file():
-        return inside
-    if only and Path(given).is_file():
-        return Path(given)
-    where = inside if only else f"{inside} (with several sequences every folder has its own)"
-    raise UserError(f"{option}: there is no file {where}")
-
-
-def _rows(path: Path, count: int) -> list[list[str]]:
-    """The words of every line that is no comment; as many lines as frames."""
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as text ({error})") from error
-    rows = [
-        line.replace(",", " ").split() for line in lines if line.strip() and not line.lstrip().startswith("#")
-    ]
-    if len(rows) != count:
-        raise UserError(f"{path} has {len(rows)} lines for {count} frames; give one line for every frame")
-    return rows
-
-
-def _timestamps(args: argparse.Namespace, seen: _Seen, *, only: bool) -> np.ndarray:
-    """int64 nanoseconds. Numbers of 1e17 and more are ns, of 1e14 us, of 1e11 ms; smaller ones are seconds."""
-    if args.timestamps is None:
-        return np.rint(np.arange(len(seen.shots)) * (1e9 / args.fps)).astype(np.int64)
-    path = _beside("--timestamps", args.timestamps, seen, only)
-    times = []
-    for number, row in enumerate(_rows(path, len(seen.shots)), start=1):
-        try:
-            value = Decimal(row[-1])
-            unit = next(
-                (u for least, u in ((1e17, 1), (1e14, 10**3), (1e11, 10**6)) if value >= least), 10**9
-            )
-            times.append(int(value * unit))
-        except (InvalidOperation, ValueError, OverflowError):
-            raise UserError(f"{path}, line {number}: {row[-1]!r} is no time") from None
-    return np.array(times, np.int64)
-
-
-def _poses(args: argparse.Namespace, seen: _Seen, *, only: bool) -> np.ndarray | None:
-    """world_from_camera float64 [n, 4, 4]."""
-    if args.poses is None:
-        return None
-    path = _beside("--poses", args.poses, seen, only)
-    poses = []
-    for number, row in enumerate(_rows(path, len(seen.shots)), start=1):
-        try:
-            poses.append(_pose([float(word) for word in row]))
-        except ValueError as error:
-            raise UserError(f"{path}, line {number}: {error}") from None
-    return np.stack(poses)
-
-
-def _pose(numbers: Sequence[float]) -> np.ndarray:
-    pose = np.eye(4)
-    if len(numbers) == 12:
-        pose[:3] = np.reshape(numbers, (3, 4))
-    elif len(numbers) == 16:
-        pose = np.reshape(numbers, (4, 4)).astype(np.float64)
-    elif len(numbers) == 8:
-        pose[:3, 3] = numbers[1:4]
-        x, y, z, w = np.array(numbers[4:]) / max(float(np.linalg.norm(numbers[4:])), 1e-12)
-        pose[:3, :3] = [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    else:
-        raise ValueError(
-            f"{len(numbers)} numbers are no pose; write 12 (3x4), 16 (4x4) or 8 (t x y z qx qy qz qw)"
-        )
-    turn = pose[:3, :3]
-    if (
-        not np.isfinite(pose).all()
-        or np.abs(turn @ turn.T - np.eye(3)).max() > 1e-2
-        or np.linalg.det(turn) < 0
-    ):
-        raise ValueError("it is no rigid motion (the 3x3 part must be a rotation)")
-    return pose
 
 
 # Sequences to write.
