@@ -38,8 +38,7 @@ class PoseNet(nn.Module):
             k = KERNELS[min(i, len(KERNELS) - 1)]
             x = nn.Conv(width, (k, k), (2, 2), padding=k // 2, dtype=self.dtype, name=f"conv_{i}")(x)
             x = nn.relu(x)
-        # Zero at first: two frames are taken for one until the images say otherwise.
-        x = nn.Dense(6, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="pose")(x)
+        x = nn.Dense(6, dtype=self.dtype, name="pose")(x)
         return self.scale * x.astype(jnp.float32).mean(axis=(1, 2))
 
 
