@@ -157,9 +157,6 @@ def test_sigterm_saves_exits_143_and_resumes(door, whole, tmp_path):
     assert losses(workdir) == losses(whole)
 
 
-@pytest.mark.xfail(
-    reason="held with the first settings; not seen again since the losses of two processes differ"
-)
 def test_eight_devices_equal_one_and_their_checkpoint_restores_on_one(door, whole, tmp_path):
     workdir = tmp_path / "eight"
     sharded = {"mesh__data": "4", "mesh__fsdp": "2", "mesh__fsdp_min_bytes": "256"}
@@ -192,9 +189,6 @@ def two_processes(door, workdir, **overrides) -> None:
         finish(process)
 
 
-@pytest.mark.xfail(
-    reason="two processes train and share checkpoints, but their losses are 0.7 % away from one's"
-)
 def test_two_processes_equal_one_and_share_one_checkpoint(door, whole, tmp_path):
     workdir = tmp_path / "pair"
     two_processes(door, workdir, train__steps="6")
