@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -62,9 +63,9 @@ class ViT(nn.Module):
         cfg, dim = self.config, self.config.dim
         h, w = images.shape[1] // cfg.patch, images.shape[2] // cfg.patch
         patches = rearrange(images, "b (h p) (w q) c -> b (h w) (p q c)", p=cfg.patch, q=cfg.patch)
-        x = nn.Dense(dim, dtype=self.dtype, kernel_init=_init, name="patch_embed")(patches)
+        x = nn.Dense(dim, dtype=self.dtype, name="patch_embed")(patches)
         cls = self.param("cls_token", _init, (1, 1, dim))
-        pos = self.param("pos_embed", _init, (1, 1 + cfg.pos_grid**2, dim))
+        pos = self.param("pos_embed", _waves, (1, 1 + cfg.pos_grid**2, dim))
         x = jnp.concatenate([jnp.broadcast_to(cls, (len(x), 1, dim)).astype(x.dtype), x], axis=1)
         x = x + _positions(pos, h, w, cfg).astype(x.dtype)
         if cfg.registers:
@@ -95,7 +96,7 @@ class Block(nn.Module):
     def __call__(self, x: Float[Array, "b n c"], _: None) -> tuple[Array, Array]:
         cfg = self.config
         y = self._norm("norm1", x)
-        qkv = nn.Dense(3 * cfg.dim, dtype=self.dtype, kernel_init=_init, name="qkv")(y)
+        qkv = nn.Dense(3 * cfg.dim, dtype=self.dtype, name="qkv")(y)
         q, k, v = (
             rearrange(self._adapt(name, y, part), "b n (h d) -> b n h d", h=cfg.heads)
             for name, part in zip("qkv", jnp.split(qkv, 3, axis=-1), strict=True)
@@ -119,7 +120,7 @@ class Block(nn.Module):
         return norm(x).astype(self.dtype)
 
     def _dense(self, name: str, x: Array, width: int) -> Array:
-        return self._adapt(name, x, nn.Dense(width, dtype=self.dtype, kernel_init=_init, name=name)(x))
+        return self._adapt(name, x, nn.Dense(width, dtype=self.dtype, name=name)(x))
 
     def _adapt(self, name: str, x: Array, y: Array) -> Array:
         """The projection `name` of x, which is y, with its low-rank update."""
@@ -135,6 +136,20 @@ class Block(nn.Module):
 
 
 _init = nn.initializers.truncated_normal(0.02)
+
+
+def _waves(_: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Float[Array, "1 n c"]:
+    """Sines and cosines of row and column, and zeros for the class token: where a patch is counts from the start
+    (Beyer et al. 2022, "Better plain ViT baselines"), which a training without imported weights needs."""
+    side, quarter = math.isqrt(shape[1] - 1), shape[2] // 4
+    rates = 10_000.0 ** -(jnp.arange(quarter) / max(quarter - 1, 1))
+    angle = jnp.arange(side)[:, None] * rates
+    wave = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=1)
+    grid = jnp.concatenate(
+        [jnp.repeat(wave, side, axis=0), jnp.tile(wave, (side, 1))], axis=1
+    )  # [row-major patches, 4 * quarter]
+    grid = jnp.pad(grid, ((1, 0), (0, shape[2] - grid.shape[1])))
+    return grid[None].astype(dtype)
 
 
 def _positions(pos: Float[Array, "1 n c"], h: int, w: int, cfg: ViTConfig) -> Float[Array, "1 m c"]:

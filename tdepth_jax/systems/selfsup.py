@@ -16,7 +16,8 @@ from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
 from tdepth_jax import config as configs
-from tdepth_jax.geometry import camera, se3, warp
+from tdepth_jax.geometry import alignment, camera, se3, warp
+from tdepth_jax.losses import motion as motion_losses
 from tdepth_jax.losses import photometric
 from tdepth_jax.models import depth as depth_models
 from tdepth_jax.models import pose as pose_models
@@ -62,6 +63,10 @@ class Settings:
     # "forwards" is learnt at once, which a short training needs. directed: each way by itself (SC-SfMLearner).
     pose_pairs: str = "temporal"
     rotation: str = "axis_angle"  # axis_angle | euler
+    # Gauss-Newton steps that align each pair by its depth, from the pose network's motion (Wang et al. 2018); the views
+    # are warped by what they find, and the pose network learns it. 0 = the network alone, as published.
+    pose_alignment: int = 0
+    pose_weight: float = 0.3  # of the pose network's distance from the aligned motion
 
 
 def make(config: ConfigDict) -> System:
@@ -105,15 +110,32 @@ def make(config: ConfigDict) -> System:
         depth = apply(depth_net, params["depth"], flat)
         return unit, rearrange(depth, "(b t) h w c -> b t h w c", b=len(counts))
 
-    def poses_of(params: Params, images: Array) -> Float[Array, "p b 4 4"]:
-        """source_from_target of every pair, from standardised images [b t h w 1]."""
+    def poses_of(
+        params: Params, unit: Array, depth: Array, K: Array, valid: Array | None
+    ) -> tuple[Float[Array, "p b 4 4"], dict[str, Term]]:
+        """source_from_target of every pair, from unit images and depth [b t h w 1], and what ties the pose network."""
         asked = PAIRS if settings.pose_pairs == "directed" else ((0, 1), (1, 2))
-        first = jnp.concatenate([images[:, i] for i, _ in asked])
-        second = jnp.concatenate([images[:, j] for _, j in asked])
-        vector = apply(pose_net, params["pose"], first, second)
-        motion = se3.from_vector(vector, rotation=settings.rotation)
+        targets, sources = zip(*asked, strict=True)
+        stack = lambda x, which: jnp.concatenate([x[:, i] for i in which])  # noqa: E731
+        first, second = (stack(normalize.standardize(unit), which) for which in (targets, sources))
+        motion = se3.from_vector(apply(pose_net, params["pose"], first, second), rotation=settings.rotation)
+        terms = {}
+        if settings.pose_alignment:
+            # No gradient passes: where the motion fits best, the photometric loss has none along it.
+            aligned = jax.lax.stop_gradient(
+                alignment.align(
+                    *(stack(unit, targets), stack(unit, sources), stack(depth, targets), motion),
+                    jnp.tile(K, (len(asked), 1, 1)),
+                    None if valid is None else jnp.tile(valid.astype(unit.dtype), (len(asked), 1, 1, 1)),
+                    steps=settings.pose_alignment,
+                )
+            )
+            size = jax.lax.stop_gradient(1.0 / jnp.mean(1.0 / depth))
+            terms["pose"] = motion_losses.motion_distance(motion, aligned, size)
+            motion = aligned
         found = dict(zip(asked, rearrange(motion, "(p b) i j -> p b i j", p=len(asked)), strict=True))
-        return jnp.stack([found[p] if p in found else se3.inverse(found[p[::-1]]) for p in PAIRS])
+        both = [found[p] if p in found else se3.inverse(found[p[::-1]]) for p in PAIRS]
+        return jnp.stack(both), terms
 
     def loss(
         params: Params, mutable: Params, batch: Batch, targets: Any, rng: Array
@@ -122,7 +144,7 @@ def make(config: ConfigDict) -> System:
         unit, depth = depth_of(params, batch["thermal/image"], None if valid is None else valid[:, None])
         if settings.loss_depth == "batch":
             depth = depth * jnp.mean(1.0 / depth)
-        motion = poses_of(params, normalize.standardize(unit))
+        motion, pose_terms = poses_of(params, unit, depth, batch["thermal/K"], valid)
         images = normalize.standardize(unit) if settings.loss_scale == "standard" else unit
         views = _pair_views(images, depth, motion, batch["thermal/K"], valid, settings)
         terms = _pair_terms(views, settings)
@@ -130,7 +152,7 @@ def make(config: ConfigDict) -> System:
             *(photometric.smoothness(depth[:, t], images[:, t]) for t in range(3)), strict=True
         )
         terms["smoothness"] = jnp.stack(sums), jnp.stack(counts)
-        return terms, mutable
+        return terms | pose_terms, mutable
 
     def predict(variables: dict[str, Any], batch: Batch) -> dict[str, Array]:
         valid = batch.get("thermal/valid")
@@ -152,6 +174,7 @@ def make(config: ConfigDict) -> System:
         "photometric": 1.0,
         "geometry": settings.geometry_weight,
         "smoothness": settings.smoothness_weight,
+        **({"pose": settings.pose_weight} if settings.pose_alignment else {}),
     }
     return System(
         needs=frozenset({"thermal/image", "thermal/K"}),

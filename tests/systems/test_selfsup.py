@@ -11,6 +11,7 @@ from tdepth_jax import config as configs
 from tdepth_jax import systems
 from tdepth_jax.data import world
 from tdepth_jax.errors import UserError
+from tdepth_jax.geometry import alignment
 from tdepth_jax.systems import selfsup
 from tdepth_jax.thermal import normalize
 from tdepth_jax.training import partition, state, step
@@ -149,3 +150,33 @@ def test_every_variant_learns_on_one_snippet(said):
 def test_an_unknown_choice_is_named_with_the_nearest():
     with pytest.raises(UserError, match=r"system\.auto_mask='mixx' is not known; did you mean 'mix'"):
         make(system__auto_mask="mixx")
+
+
+def test_aligned_pairs_teach_the_pose_network_and_only_it():
+    system = make(system__pose_alignment=3)
+    variables = system.init(jax.random.key(0))
+    (update,) = system.updates
+
+    def pose_term(params):
+        terms, _ = update.loss(params, {}, batch(), None, jax.random.key(0))
+        total, count = terms["pose"]
+        return total / count
+
+    value, gradient = jax.value_and_grad(pose_term)(variables["params"])
+    assert value > 0
+    assert any(np.abs(g).max() > 0 for g in jax.tree.leaves(gradient["pose"]))
+    # The depth that the alignment used is what the distance is measured in, nothing else of it is asked.
+    assert update.weights["pose"] > 0
+    assert "pose" not in make().updates[0].weights
+
+
+def test_alignment_finds_the_motion_of_thermalworld_from_standing_still():
+    images, depth, motion, K = snippet()
+    unit = normalize.normalize(images, method="snippet")
+    target, source = selfsup.PAIRS[0]
+    still = jnp.eye(4)[None]
+    found = alignment.align(
+        unit[:, target], unit[:, source], jnp.asarray(depth[:, target]), still, K.astype("f"), steps=10
+    )
+    off = np.linalg.inv(motion[0]) @ np.asarray(found)
+    assert np.linalg.norm(off[0, :3, 3]) < 0.3 * np.linalg.norm(motion[0, 0, :3, 3])
