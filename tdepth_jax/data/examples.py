@@ -39,6 +39,7 @@ class Snippets:
     @classmethod
     def of(cls, source: FrameSource, keys: frozenset[str], offsets: Sequence[int]) -> Snippets:
         source.require(keys)
+        check_cameras(keys)
         offsets = tuple(int(offset) for offset in offsets)
         if 0 not in offsets or len(set(offsets)) != len(offsets):
             raise UserError(f"a snippet's offsets must be different and hold 0, not {offsets}")
@@ -65,6 +66,16 @@ class Snippets:
             frame["example"] = centre
             frames.append(frame)
         return frames
+
+
+def check_cameras(keys: frozenset[str]) -> None:
+    """Raises `UserError` for keys of cameras that records may hold but examples have no place for."""
+    others = sorted(key for key in keys if "/" in key and key.split("/")[0] not in (*CAMERAS, "radar"))
+    if others:
+        raise UserError(
+            f"examples hold {' and '.join(CAMERAS)} only, not {', '.join(others)}; read those from the records "
+            "(tdepth_jax.data.sources.open_split)"
+        )
 
 
 def _images(keys: frozenset[str]) -> set[str]:
@@ -149,6 +160,9 @@ class Singles:
     size: Size
     stride: int
     max_points: int
+
+    def __post_init__(self) -> None:
+        check_cameras(self.keys)
 
     def __len__(self) -> int:
         return -(-len(self.source) // self.stride)

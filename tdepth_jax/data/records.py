@@ -29,7 +29,7 @@ class BadRecord(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """How one key is stored. `kind`: text, int, image, color, depth, labels, mask, matrix, points."""
+    """How one key is stored. `kind`: text, int, image, color, grey, depth, labels, mask, matrix, points."""
 
     kind: str
     doc: str
@@ -48,16 +48,38 @@ def _camera(name: str, image: Field) -> dict[str, Field]:
     }
 
 
+def _right(name: str, image: Field) -> dict[str, Field]:
+    """The right camera of a rectified stereo pair; depth and labels belong to the left one."""
+    return {
+        f"{name}_right/image": image,
+        f"{name}_right/K": Field(
+            "matrix", "intrinsics, pixels of the stored image, centres at integers", (3, 3)
+        ),
+        f"{name}_right_from_{name}": Field(
+            "matrix", "pose of the left camera in the right one; metres", (4, 4)
+        ),
+    }
+
+
+_THERMAL = Field("image", "uint16 PNG of raw counts, one channel")
+_RGB = Field("color", "uint8 PNG or JPEG, three channels")
+_NIR = Field("grey", "uint8 PNG, one channel")
+
 FIELDS: dict[str, Field] = {
     "sequence": Field("text", "name of the sequence"),
     "index": Field("int", "place within the sequence, from 0, without gaps"),
     "timestamp_ns": Field("int", "time of exposure in nanoseconds"),
     "condition": Field("text", "day, night, fog, rain, ..."),
-    **_camera("thermal", Field("image", "uint16 PNG of raw counts, one channel")),
+    **_camera("thermal", _THERMAL),
     "thermal/valid": Field("mask", "uint8 PNG, 1 = usable pixel (no bonnet, vignette or dead pixel)"),
-    **_camera("rgb", Field("color", "uint8 PNG or JPEG, three channels")),
+    **_camera("rgb", _RGB),
     "rgb_from_thermal": Field("matrix", "pose of the thermal camera in the RGB camera; metres", (4, 4)),
     "radar": Field("points", "points in the thermal camera; columns in the metadata's radar_columns"),
+    **_camera("nir", _NIR),
+    "nir_from_thermal": Field("matrix", "pose of the thermal camera in the NIR camera; metres", (4, 4)),
+    **_right("thermal", _THERMAL),
+    **_right("rgb", _RGB),
+    **_right("nir", _NIR),
 }
 
 OPTIONAL = frozenset(
@@ -75,8 +97,9 @@ def check_features(features: Collection[str]) -> None:
     lacking = sorted({*HEADER, "thermal/image", "thermal/K"} - set(features))
     if lacking:
         raise BadRecord(f"every data set has {', '.join(lacking)}")
-    if any(key.startswith("rgb/") for key in features) and not {"rgb/image", "rgb/K"} <= set(features):
-        raise BadRecord("a data set with rgb/... has rgb/image and rgb/K")
+    for camera in sorted({key.split("/")[0] for key in features if "/" in key}):
+        if not {f"{camera}/image", f"{camera}/K"} <= set(features):
+            raise BadRecord(f"a data set with {camera}/... has {camera}/image and {camera}/K")
 
 
 def encode(frame: Mapping[str, Any], features: Collection[str], *, depth_scale: float = DEPTH_SCALE) -> bytes:
@@ -102,7 +125,7 @@ def encode(frame: Mapping[str, Any], features: Collection[str], *, depth_scale: 
     for key in sorted(features):
         field, value = FIELDS[key], frame.get(key)
         stored[key] = _encode_value(key, field, value, depth_scale)
-        if field.kind in ("image", "color", "depth", "labels", "mask") and value is not None:
+        if field.kind in ("image", "color", "grey", "depth", "labels", "mask") and value is not None:
             camera, shape = key.split("/")[0], _image_size(key, stored[key].bytes_list.value[0])
             if size.setdefault(camera, shape) != shape:
                 raise BadRecord(f"{key} is {shape}, other images of {camera} {size[camera]}")

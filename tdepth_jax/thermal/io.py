@@ -145,6 +145,19 @@ def _check_png(path: Path, data: bytes) -> None:
     raise UserError(f"{path} is cut short: the PNG ends after {len(data)} bytes; copy it again")
 
 
+def png_bytes(path: Path) -> bytes:
+    """The bytes of a PNG file as they are, every chunk checked: for records, which keep them unchanged.
+
+    Raises:
+      UserError: missing, empty, cut short, damaged, or no PNG.
+    """
+    data = _bytes(path)
+    if data[:8] != PNG_HEAD:
+        raise UserError(f"{path} is no PNG (its first bytes are {data[:8]!r}); copy or unpack it again")
+    _check_png(path, data)
+    return data
+
+
 def _opencv(path: Path, data: bytes, kind: str) -> np.ndarray:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

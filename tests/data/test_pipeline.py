@@ -8,6 +8,7 @@ import pytest
 from toy_records import RADAR_COLUMNS, Toy, expected, toy_frame
 
 from tdepth_jax.data import transforms
+from tdepth_jax.data.examples import check_cameras
 from tdepth_jax.data.pipeline import eval_batches, train_iterator
 from tdepth_jax.data.sources import open_split, snippet_centres
 from tdepth_jax.data.transforms import Augment
@@ -184,6 +185,11 @@ def test_without_augmentation_the_frames_are_the_stored_ones(source):
 def test_only_the_keys_asked_for(source):
     (batch,) = take(source, 1, keys=frozenset({"thermal/image", "rgb/K"}))
     assert set(batch) == {"thermal/image", "rgb/K", "example"}
+
+
+def test_cameras_that_examples_have_no_place_for_are_named():
+    with pytest.raises(UserError, match="examples hold thermal and rgb only, not nir/image"):
+        check_cameras(frozenset({"thermal/image", "radar", "nir/image", "rgb_from_thermal"}))
 
 
 def test_radar_of_more_points_than_wanted_keeps_the_nearest(source):

@@ -144,6 +144,26 @@ def test_frames_that_break_the_schema_are_refused(key, value, says):
         records.encode(toy_frame(**{key: value}), FEATURES)
 
 
+def test_every_camera_of_a_stereo_rig_comes_back():
+    rng = np.random.default_rng(0)
+    more = {
+        "thermal_right/image": rng.integers(0, 2**16, (12, 16), np.uint16),
+        "rgb_right/image": rng.integers(0, 256, (10, 14, 3), np.uint8),
+        "nir/image": rng.integers(0, 256, (8, 9), np.uint8),
+        "nir_right/image": rng.integers(0, 256, (8, 9), np.uint8),
+        "nir/depth": rng.integers(0, 999, (8, 9)).astype(np.float32) / 256,
+        **{
+            f"{camera}/K": toy_frame()["thermal/K"]
+            for camera in ("thermal_right", "rgb_right", "nir", "nir_right")
+        },
+        "nir_from_thermal": np.eye(4, dtype=np.float32),
+        "thermal_right_from_thermal": toy_frame()["rgb_from_thermal"],
+    }
+    frame = toy_frame(**more)
+    got = records.decode(records.encode(frame, frozenset(frame)), radar_columns=4)
+    assert_same_frame(got, frame)
+
+
 def test_a_frame_that_lacks_a_key_is_refused():
     frame = toy_frame()
     del frame["thermal/K"]
@@ -181,6 +201,7 @@ def test_foreign_records_are_refused(data, says):
         ({"thermal/image", "thermal/K", "lidar"}, "no such modality: lidar"),
         ({"thermal/image"}, "every data set has thermal/K"),
         ({"thermal/image", "thermal/K", "rgb/depth"}, "has rgb/image and rgb/K"),
+        ({"thermal/image", "thermal/K", "nir_right/K"}, "has nir_right/image and nir_right/K"),
     ],
 )
 def test_feature_sets_that_cannot_be(features, says):

@@ -154,6 +154,19 @@ def test_a_png_cut_anywhere_is_refused(tmp_path):
             io.read(tmp_path / "cut.png")
 
 
+def test_the_bytes_of_a_png_unchanged_or_refused(tmp_path):
+    data = png_bytes(scene(7000, 9000))
+    path = tmp_path / "x.png"
+    path.write_bytes(data)
+    assert io.png_bytes(path) == data
+    for spoiled, says in ((data[:-30], "cut short"), (b"<html>404", "is no PNG"), (b"", "is empty")):
+        path.write_bytes(spoiled)
+        with pytest.raises(UserError, match=says):
+            io.png_bytes(path)
+    with pytest.raises(UserError, match="there is no file"):
+        io.png_bytes(tmp_path / "none.png")
+
+
 @pytest.mark.parametrize("write", [tifffile.imwrite, write_deflate_tiff, write_lzw_tiff])
 def test_a_tiff_cut_anywhere_is_refused(tmp_path, write):
     write(tmp_path / "x.tiff", scene(7000, 9000))

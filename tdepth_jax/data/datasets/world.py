@@ -12,7 +12,11 @@ from tdepth_jax.errors import UserError
 
 HELP = "ThermalWorld, the procedural test bed: every modality, nothing to download"
 SIZE = (128, 160)
-MODALITIES = frozenset(records.FIELDS) - set(records.HEADER)
+MODALITIES = frozenset(
+    key
+    for key in records.FIELDS
+    if key.startswith(("thermal/", "rgb/")) or key in ("rgb_from_thermal", "radar")
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
