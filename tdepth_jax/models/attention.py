@@ -46,7 +46,7 @@ def _backward(saved: tuple[Array, ...], grad: Array) -> tuple[Array, ...]:
 
 
 def _scores(q: Array, k: Array) -> Array:
-    return ((q * q.shape[-1] ** -0.5) @ k.swapaxes(2, 3)).astype(jnp.float32)
+    return jnp.matmul(q * q.shape[-1] ** -0.5, k.swapaxes(2, 3), preferred_element_type=jnp.float32)
 
 
 _heads_outermost.defvjp(_forward, _backward)

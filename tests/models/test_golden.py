@@ -65,6 +65,25 @@ def test_every_tap_of_every_backbone(name):
         assert relative_error(ours, theirs) < 1e-5, size
 
 
+@pytest.mark.parametrize("name", ["dinov2", "dinov2_registers", "dinov2_swiglu"])
+def test_bfloat16_features_stay_near(name):
+    """Per tap, the largest difference over the largest value: at most 2e-2."""
+    imported, meta, _ = load(name)
+    said = {key: imported.facts["vit"][key] for key in ("ffn", "registers", "pos_grid", "interpolation")}
+    config = ViTConfig(golden.DIM, meta["depth"], golden.HEADS, golden.PATCH, **said)
+    image = jnp.asarray(golden.image((70, 98)))
+    for norm_taps in (False, True):
+        full, half = (
+            golden.compiled(ViT(config, tuple(range(meta["depth"])), norm_taps, jnp.dtype(dtype)).apply)(
+                {"params": imported.params["vit"]}, image
+            )
+            for dtype in ("float32", "bfloat16")
+        )
+        for ours, theirs in zip(half, full, strict=True):
+            for a, b in zip(ours, theirs, strict=True):
+                assert 0 < relative_error(np.asarray(a, np.float32), np.asarray(b)) < 2e-2
+
+
 HEADS = {
     # name: (head, output, min, max) of the published model
     "depth_anything_v1": ("depth_anything_v1", "relu_disparity", 1e-6, 1e6),
