@@ -51,6 +51,9 @@ class System:
         single-frame batch of evaluation and of the predict door: "thermal/image" UInt16[b h w 1].
       teacher: (variables, batch) -> targets; run without gradient, its result handed to the losses.
       panels: (variables, batch) -> {name: UInt8[n h w 3]} pictures for the log; optional.
+      motion: (variables, batch) -> Float[b 4 4], source_from_target of pairs of consecutive frames, the earlier one
+        being the target: "thermal/image" UInt16[b 2 h w 1], "thermal/K" [b 3 3], "thermal/valid" Bool[b h w 1] where
+        the data set has it; optional. Unless `scale` is "metric", its translations have a scale of their own.
       pretrained: parameter prefix -> folder of imported weights that replace the random ones under it.
       scale: what `predict`'s depth means: "metric", "relative" (one unknown scale) or "affine".
     """
@@ -63,5 +66,6 @@ class System:
     predict: Callable[[dict[str, Any], Batch], dict[str, Array]]
     teacher: Callable[[dict[str, Any], Batch], Any] | None = None
     panels: Callable[[dict[str, Any], Batch], dict[str, Array]] | None = None
+    motion: Callable[[dict[str, Any], Batch], Array] | None = None
     pretrained: Mapping[str, str] = dataclasses.field(default_factory=dict)
     scale: str = "relative"

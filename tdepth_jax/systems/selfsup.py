@@ -168,6 +168,18 @@ def make(config: ConfigDict) -> System:
         picture = jnp.clip(jnp.concatenate([unit[:, 1], near], axis=2) * 255, 0, 255).astype(jnp.uint8)
         return {"thermal_and_inverse_depth": jnp.repeat(picture, 3, axis=-1)}
 
+    def motion(variables: dict[str, Any], batch: Batch) -> Float[Array, "b 4 4"]:
+        """What the pose network alone says: the published test, whatever refined the motion in training."""
+        valid = batch.get("thermal/valid")
+        unit = normalize.normalize(
+            batch["thermal/image"],
+            method=settings.normalization,
+            valid=None if valid is None else valid[:, None],
+        )
+        first, second = (normalize.standardize(unit[:, t]) for t in (0, 1))
+        vector = apply(pose_net, variables["params"]["pose"], first, second)
+        return se3.from_vector(vector, rotation=settings.rotation)
+
     trainable = (r"depth/head/.*", r"pose/.*", *([r"depth/vit/.*"] if settings.train_backbone else []))
     optimizer = optimizers.make(configs.section(config, "optimizer"), steps=config.train.steps)
     weights = {
@@ -184,6 +196,7 @@ def make(config: ConfigDict) -> System:
         updates=(Update(name="all", trainable=trainable, loss=loss, weights=weights, tx=optimizer),),
         predict=predict,
         panels=panels,
+        motion=motion,
         pretrained={"depth/vit": f"{model.backbone_weights}/vit"} if model.backbone_weights else {},
     )
 
