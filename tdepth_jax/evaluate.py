@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Sequence
 
 from tdepth_jax.errors import UserError, run_door
+from tdepth_jax.metrics.protocols import PUBLISHED
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,16 +24,16 @@ def parser() -> argparse.ArgumentParser:
     add("--step", type=int, help="checkpoint [the latest]")
     add(
         "--protocol",
-        default="none,median,lstsq",
         metavar="NAMES",
-        help="alignments, comma-separated: none (metric), median (per-image scale), lstsq (per-image scale and "
-        "shift) [%(default)s]",
+        help="comma-separated: none (metric), median (per-image scale), lstsq (per-image scale and shift), and "
+        "published protocols: " + ", ".join(PUBLISHED) + " [the data set's own, then none,median,lstsq]",
     )
     add(
         "--averaging",
         default="per_image,pooled",
         metavar="NAMES",
-        help="per_image (mean over images), pooled (all pixels alike) [%(default)s]",
+        help="of none, median and lstsq: per_image (mean over images), pooled (all pixels alike), per_sequence, "
+        "per_range (5 m ranges alike) [%(default)s]",
     )
     add(
         "--lstsq_domain",
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         dataset=args.dataset,
         split=args.split,
         step=args.step,
-        alignments=_names(args.protocol, "--protocol"),
+        names=None if args.protocol is None else _names(args.protocol, "--protocol"),
         averagings=_names(args.averaging, "--averaging"),
         lstsq_domain=args.lstsq_domain,
         min_depth=args.min_depth,

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float
 
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics import depth as metrics
+from tdepth_jax.metrics.protocols import Protocol
 
 Truth = tuple[Float[np.ndarray, "H W"], "Bool[np.ndarray, 'H W'] | None"]
 
@@ -53,11 +54,11 @@ class Profile:
 def fit(
     read: Callable[[int], Truth],
     count: int,
-    protocols: Iterable[metrics.Protocol],
+    protocols: Iterable[Protocol],
     *,
     max_images: int = 1000,
     choose_on: int = 200,
-) -> dict[metrics.Protocol, tuple[Profile, Profile]]:
+) -> dict[Protocol, tuple[Profile, Profile]]:
     """The best constant and the best row-wise profile for each protocol.
 
     Args:
@@ -89,9 +90,7 @@ def _spaced(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
-def _candidates(
-    read: Callable[[int], Truth], chosen: np.ndarray, protocol: metrics.Protocol
-) -> list[Profile]:
+def _candidates(read: Callable[[int], Truth], chosen: np.ndarray, protocol: Protocol) -> list[Profile]:
     rows = 0
     raw = scaled = np.zeros((0, _BINS))
     for i in chosen:
@@ -151,16 +150,12 @@ def _thin_error(
     profile: Profile,
     truth: np.ndarray,
     valid: Bool[np.ndarray, "H W"] | None,
-    protocol: metrics.Protocol,
+    protocol: Protocol,
 ) -> float:
     """The image's Abs Rel on a regular subset of its pixels; 0 where there is no ground truth."""
     step = max(1, round((truth.size / _CHOICE_PIXELS) ** 0.5))
     thin = (slice(None, None, step), slice(None, None, step))
-    sums = metrics.image_sums(
-        profile.predict(truth.shape)[thin],
-        truth[thin],
-        protocol,
-        valid=None if valid is None else valid[thin],
-        edges=(),
-    )
-    return float(sums[0, 1] / max(sums[0, 0], 1))
+    use = metrics.scored(truth, valid, protocol)  # before thinning: a crop counts pixels
+    whole = dataclasses.replace(protocol, crop="none")
+    sums = metrics.image_sums(profile.predict(truth.shape)[thin], truth[thin], whole, valid=use[thin]).sum(0)
+    return float(sums[1] / max(sums[0], 1))

@@ -1,8 +1,8 @@
 """Depth metrics under named protocols: accumulate sums per image and distance band, then finish.
 
-The sums of one image (`Sums` columns, one row per distance band) are all that any table needs: rows of
+The sums of one image (`SUMS` columns, one row per distance band) are all that any table needs: rows of
 several hosts are concatenated, rows of several bands are added, and `finish` turns them into metrics under
-either averaging. Nothing is averaged before the end, so padding, batching and sharding change no digit.
+any averaging. Nothing is averaged before the end, so padding, batching and sharding change no digit.
 
 Definitions, with prediction p and ground truth g in metres over the scored pixels (Eigen et al., 2014):
 abs_rel = mean |p-g|/g; sq_rel = mean (p-g)²/g; rmse = sqrt mean (p-g)²; rmse_log = sqrt mean (ln p - ln g)²;
@@ -13,115 +13,24 @@ d1, d2, d3 = share of pixels with max(p/g, g/p) < 1.25, 1.25², 1.25³.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
-from tdepth_jax.errors import UserError
+from tdepth_jax.metrics.protocols import AVERAGINGS, RANGE_WIDTH, Protocol, choice
 
 METRICS = ("abs_rel", "sq_rel", "rmse", "rmse_log", "mae", "silog", "d1", "d2", "d3")
 HIGHER_IS_BETTER = frozenset({"d1", "d2", "d3"})
 SUMS = ("pixels", "abs_rel", "sq_rel", "se", "sle", "ae", "log", "d1", "d2", "d3")
 
-ALIGNMENTS = ("none", "median", "lstsq")
-AVERAGINGS = ("per_image", "pooled")
-DOMAINS = ("inverse_depth", "depth")
-CLAMPS = ("after_alignment", "before_alignment")
-RESIZES = ("inverse_bilinear", "bilinear", "nearest")
 BAND_EDGES = (10.0, 20.0, 40.0)
+REGIONS = ("cold", "hot")
+REGION_SHARE = 10.0  # percent of an image's scored pixels that are its cold, and its hot region
 
 _TINY = 1e-6  # metres; added to a depth before its inverse is taken
-
-
-def _choice(value: str, allowed: Sequence[str], what: str) -> None:
-    if value in allowed:
-        return
-    near = difflib.get_close_matches(value, allowed, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise UserError(f"there is no {what} {value!r}: choose among {', '.join(allowed)}{hint}")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """How a prediction is compared with ground truth; two numbers compare only under the same one.
-
-    Defaults follow the field's evaluation of thermal depth outdoors (Shin et al., RA-L 2022): prediction
-    resized to the ground truth's size by bilinear interpolation of inverse depth, pixels with
-    min_depth < g < max_depth, alignment first and clamping to the same range second, no crop.
-
-    Attributes:
-      alignment: "none" (metric), "median" (per image, p·median(g)/median(p)) or "lstsq" (per image, scale
-        and shift by least squares in `lstsq_domain`).
-      averaging: "per_image" (mean over images of an image's metric) or "pooled" (over all pixels alike).
-      min_depth, max_depth: range of scored ground truth and of the clamp, metres.
-      clamp: whether predictions are clamped after or before alignment.
-      resize: how predictions reach the ground truth's size.
-      lstsq_domain: where scale and shift are fitted; "inverse_depth" is the affine-invariant models' habit.
-    """
-
-    alignment: str = "median"
-    averaging: str = "per_image"
-    min_depth: float = 1e-3
-    max_depth: float = 80.0
-    clamp: str = "after_alignment"
-    resize: str = "inverse_bilinear"
-    lstsq_domain: str = "inverse_depth"
-
-    def __post_init__(self):
-        _choice(self.alignment, ALIGNMENTS, "alignment protocol")
-        _choice(self.averaging, AVERAGINGS, "averaging")
-        _choice(self.clamp, CLAMPS, "clamp order")
-        _choice(self.resize, RESIZES, "resize rule")
-        _choice(self.lstsq_domain, DOMAINS, "least-squares domain")
-        if not 0 < self.min_depth < self.max_depth:
-            raise UserError(
-                f"a protocol needs 0 < min_depth < max_depth; got min_depth={self.min_depth:g}, "
-                f"max_depth={self.max_depth:g}"
-            )
-
-    @property
-    def name(self) -> str:
-        return f"{self.alignment}/{self.averaging}"
-
-    @property
-    def sums_key(self) -> Protocol:
-        """The same for protocols that share their sums (they differ in averaging alone)."""
-        return dataclasses.replace(self, averaging="per_image")
-
-    def describe(self) -> str:
-        """One sentence for a table's caption."""
-        aligned = {
-            "none": "no alignment: predictions are read as metres",
-            "median": "per-image median scaling to the ground truth",
-            "lstsq": "per-image least-squares scale and shift to the ground truth in "
-            + self.lstsq_domain.replace("_", " "),
-        }[self.alignment]
-        mean = {
-            "per_image": "mean over images of each image's metric",
-            "pooled": "all scored pixels of all images weigh alike",
-        }[self.averaging]
-        order = "then clamped" if self.clamp == "after_alignment" else "after clamping"
-        size = {
-            "inverse_bilinear": "bilinear on inverse depth",
-            "bilinear": "bilinear on depth",
-            "nearest": "nearest neighbour",
-        }[self.resize]
-        return (
-            f"{aligned}, {order} to {self.min_depth:g}-{self.max_depth:g} m; {mean}; predictions resized to "
-            f"the ground truth ({size}); no crop"
-        )
-
-
-def protocols(
-    alignments: Iterable[str] = ALIGNMENTS, averagings: Iterable[str] = ("per_image",), **fields
-) -> tuple[Protocol, ...]:
-    """Every alignment under every averaging, duplicates dropped, order kept."""
-    pairs = dict.fromkeys((a, m) for a in alignments for m in averagings)
-    return tuple(Protocol(alignment=a, averaging=m, **fields) for a, m in pairs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +46,12 @@ class Band:
 
 
 def bands(protocol: Protocol, edges: Sequence[float] = BAND_EDGES) -> tuple[Band, ...]:
-    """The protocol's range cut at `edges`; edges outside the range are dropped. Always a partition."""
+    """The protocol's range cut at `edges`; edges outside the range are dropped. Always a partition.
+
+    A protocol that averages over ranges is cut into those, whatever the edges.
+    """
+    if protocol.averaging == "per_range":
+        edges = np.arange(RANGE_WIDTH, protocol.max_depth, RANGE_WIDTH).tolist()
     inner = sorted({e for e in edges if protocol.min_depth < e < protocol.max_depth})
     cuts = [protocol.min_depth, *inner, protocol.max_depth]
     return tuple(Band(a, b) for a, b in itertools.pairwise(cuts))
@@ -146,11 +60,21 @@ def bands(protocol: Protocol, edges: Sequence[float] = BAND_EDGES) -> tuple[Band
 def resize_depth(
     depth: Float[np.ndarray, "h w"], size: tuple[int, int], rule: str = "inverse_bilinear"
 ) -> Float[np.ndarray, "H W"]:
-    """A depth map at another size, pixel centres at integers (x' = (x+.5)·s-.5), borders repeated."""
+    """A depth map at another size under one of the protocols' `RESIZES`, borders repeated.
+
+    Pixel centres are at integers (x' = (x+.5)·s-.5) but for the rules that say otherwise.
+    """
     depth = np.ascontiguousarray(depth, np.float32)
+    h, w = size
+    if rule == "inverse_bilinear_eps":  # as published: not the identity, even at the same size
+        return 1.0 / (cv2.resize(1.0 / (depth + _TINY), (w, h), interpolation=cv2.INTER_LINEAR) + _TINY)
     if depth.shape == tuple(size):
         return depth
-    h, w = size
+    if rule == "nearest_floor":
+        rows, columns = (np.arange(n) * m // n for n, m in zip(size, depth.shape, strict=True))
+        return depth[rows[:, None], columns]
+    if rule == "bilinear_corners":
+        return _corners(_corners(depth, h).T, w).T
     if rule == "nearest":
         return cv2.resize(depth, (w, h), interpolation=cv2.INTER_NEAREST_EXACT)
     if rule == "bilinear":
@@ -159,12 +83,40 @@ def resize_depth(
     return 1.0 / cv2.resize(inverse, (w, h), interpolation=cv2.INTER_LINEAR) - _TINY
 
 
+def _corners(rows: Float[np.ndarray, "h w"], count: int) -> Float[np.ndarray, "n w"]:
+    """`count` rows between the first and the last, linearly."""
+    at = np.linspace(0, len(rows) - 1, count, dtype=np.float64)
+    low = np.minimum(at.astype(int), max(len(rows) - 2, 0))
+    part = (at - low)[:, None].astype(np.float32)
+    return rows[low] * (1 - part) + rows[np.minimum(low + 1, len(rows) - 1)] * part
+
+
 def scored(
-    truth: Float[np.ndarray, "*s"], valid: Bool[np.ndarray, "*s"] | None, protocol: Protocol
-) -> Bool[np.ndarray, "*s"]:
-    """Which pixels count: known ground truth strictly inside the protocol's range, and `valid`."""
+    truth: Float[np.ndarray, "h w"], valid: Bool[np.ndarray, "h w"] | None, protocol: Protocol
+) -> Bool[np.ndarray, "h w"]:
+    """Which pixels count: known ground truth strictly inside the protocol's range and crop, and `valid`."""
     inside = (truth > protocol.min_depth) & (truth < protocol.max_depth)
+    if protocol.crop == "sparse_border":
+        inside = inside & _away_from_sparse_border(truth)
     return inside if valid is None else inside & valid.astype(bool)
+
+
+def _away_from_sparse_border(truth: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """MonoTher-Depth's crop of ViViD: 40 pixels at every side, and rows and columns of which more than 40 % are
+    empty (< 0.01 m) inwards from there, up to about 100 pixels from the side."""
+    keep = np.ones(truth.shape, bool)
+    empty = np.abs(truth) < 0.01
+    for axis in (0, 1):
+        share, size = empty.mean(1 - axis), truth.shape[axis]
+        low, high = 40, size - 40
+        while low < size - 1 and low <= 100 and share[low] > 0.4:
+            low += 1
+        while high > 0 and size - high <= 100 and share[high] > 0.4:
+            high -= 1
+        outside = np.ones(size, bool)
+        outside[max(low, 0) : max(high, 0)] = False
+        keep[(outside, slice(None)) if axis == 0 else (slice(None), outside)] = False
+    return keep
 
 
 def align(
@@ -215,8 +167,8 @@ def _fit(p: np.ndarray, g: np.ndarray, protocol: Protocol) -> tuple[float, float
     if protocol.clamp == "before_alignment":
         p = np.clip(p, protocol.min_depth, protocol.max_depth)
     if protocol.alignment == "median":
-        middle = np.median(p)
-        return (float(np.median(g) / middle), 0.0) if middle > 0 else (1.0, 0.0)
+        middle = _median(p, protocol.middle)
+        return (_median(g, protocol.middle) / middle, 0.0) if middle > 0 else (1.0, 0.0)
     if protocol.lstsq_domain == "inverse_depth":
         p, g = 1.0 / np.maximum(p, _TINY), 1.0 / g
     dp, dg = p - p.mean(), g - g.mean()
@@ -227,26 +179,52 @@ def _fit(p: np.ndarray, g: np.ndarray, protocol: Protocol) -> tuple[float, float
     return scale, float(g.mean() - scale * p.mean())
 
 
+def _median(values: Float[np.ndarray, " n"], middle: str) -> float:
+    if middle == "mean":
+        return float(np.median(values))
+    return float(np.partition(values, (len(values) - 1) // 2)[(len(values) - 1) // 2])
+
+
 def image_sums(
     predicted: Float[np.ndarray, "h w"],
     truth: Float[np.ndarray, "H W"],
     protocol: Protocol,
     *,
     valid: Bool[np.ndarray, "H W"] | None = None,
+    thermal: Float[np.ndarray, "H W"] | None = None,
     edges: Sequence[float] = BAND_EDGES,
-) -> Float[np.ndarray, "bands sums"]:
-    """The sums (columns `SUMS`) of one image in every band of distance."""
+) -> Float[np.ndarray, "rows sums"]:
+    """The sums (columns `SUMS`) of one image in every band of distance, then, with `thermal`, in every region.
+
+    Args:
+      valid: usable pixels of the sensor; None: all.
+      thermal: the thermal image in any unit that grows with temperature. Of the scored pixels, those strictly
+        below the 10th percentile of their values are the "cold" region and those strictly above the 90th the
+        "hot" one: a tenth each, fewer where values tie. Pixels without ground truth (the sky) take no part.
+    """
     use = scored(truth, valid, protocol)
     cuts = bands(protocol, edges)
+    extra = 0 if thermal is None else len(REGIONS)
     if not use.any():
-        return np.zeros((len(cuts), len(SUMS)))
+        return np.zeros((len(cuts) + extra, len(SUMS)))
     g = truth[use].astype(np.float64)
     p = align(resize_depth(predicted, truth.shape, protocol.resize)[use], g, protocol)
     terms = _pixel_terms(p, g)
     if len(cuts) == 1:
-        return np.array([[g.size if t is None else t.sum() for t in terms]])
-    which = np.searchsorted([b.near for b in cuts[1:]], g, side="right")
-    return np.stack([np.bincount(which, weights=t, minlength=len(cuts)) for t in terms], axis=1)
+        rows = np.array([[g.size if t is None else t.sum() for t in terms]])
+    else:
+        which = np.searchsorted([b.near for b in cuts[1:]], g, side="right")
+        rows = np.stack([np.bincount(which, weights=t, minlength=len(cuts)) for t in terms], axis=1)
+    if thermal is None:
+        return rows
+    parts = [[r.sum() if t is None else t[r].sum() for t in terms] for r in regions(thermal[use])]
+    return np.concatenate([rows, np.array(parts)])
+
+
+def regions(heat: Float[np.ndarray, " n"]) -> tuple[Bool[np.ndarray, " n"], ...]:
+    """Which of an image's scored pixels lie in each of `REGIONS`, from their thermal values."""
+    low, high = np.percentile(heat, [REGION_SHARE, 100 - REGION_SHARE])
+    return heat < low, heat > high
 
 
 def _pixel_terms(p: np.ndarray, g: np.ndarray) -> tuple[np.ndarray | None, ...]:
@@ -267,14 +245,18 @@ def batch_sums(
     *,
     mask: Bool[np.ndarray, " b"] | None = None,
     valid: Bool[np.ndarray, "b H W 1"] | None = None,
+    thermal: Float[np.ndarray, "b H W 1"] | None = None,
     edges: Sequence[float] = BAND_EDGES,
-) -> Float[np.ndarray, "b bands sums"]:
+) -> Float[np.ndarray, "b rows sums"]:
     """`image_sums` of a batch; rows where `mask` is False (padding) are zero."""
-    rows = np.zeros((len(predicted), len(bands(protocol, edges)), len(SUMS)))
+    count = len(bands(protocol, edges)) + (0 if thermal is None else len(REGIONS))
+    rows = np.zeros((len(predicted), count, len(SUMS)))
     for i in range(len(predicted)):
         if mask is None or mask[i]:
-            ok = None if valid is None else valid[i, ..., 0]
-            rows[i] = image_sums(predicted[i, ..., 0], truth[i, ..., 0], protocol, valid=ok, edges=edges)
+            ok, heat = (None if x is None else x[i, ..., 0] for x in (valid, thermal))
+            rows[i] = image_sums(
+                predicted[i, ..., 0], truth[i, ..., 0], protocol, valid=ok, thermal=heat, edges=edges
+            )
     return rows
 
 
@@ -301,41 +283,34 @@ def from_sums(sums: Float[np.ndarray, "*n sums"]) -> Float[np.ndarray, "*n metri
     )
 
 
-def finish(sums: Float[np.ndarray, "n sums"], averaging: str) -> dict[str, float]:
-    """The metrics of a set of images from the rows of their sums; NaN when no pixel was scored."""
-    _choice(averaging, AVERAGINGS, "averaging")
-    sums = sums[sums[:, 0] > 0]
-    values = from_sums(sums).mean(0) if averaging == "per_image" and len(sums) else from_sums(sums.sum(0))
-    return dict(zip(METRICS, map(float, values), strict=True))
+def of_images(sums: Float[np.ndarray, "n *ranges sums"], averaging: str) -> Float[np.ndarray, "n metrics"]:
+    """Each image's own metrics; under "per_range" the mean over those ranges that hold pixels."""
+    if averaging != "per_range":
+        return from_sums(sums)
+    each = from_sums(sums)
+    known = sums[..., :1] > 0
+    total, count = np.where(known, each, 0.0).sum(1), known.sum(1)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
-def intervals(
-    sums: Float[np.ndarray, "n sums"],
-    averaging: str,
-    *,
-    samples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap intervals over images (Efron and Tibshirani, 1993, §13.3).
+def finish(
+    sums: Float[np.ndarray, "n *ranges sums"], averaging: str, sequences: np.ndarray | None = None
+) -> dict[str, float]:
+    """The metrics of a set of images from their sums; NaN when no pixel was scored.
 
-    Images are redrawn with replacement. Neighbouring frames of a video are alike, so the intervals say how
-    far the result depends on the choice of frames, not how it would change on a new sequence.
+    Args:
+      sums: a row per image; under "per_range" a row per image and range.
+      averaging: one of `protocols.AVERAGINGS`.
+      sequences: which sequence each image is of; only "per_sequence" asks. None: one sequence.
     """
-    _choice(averaging, AVERAGINGS, "averaging")
-    sums = sums[sums[:, 0] > 0]
-    n = len(sums)
-    if n < 2:
-        return {}
-    rng = np.random.default_rng(seed)
-    rows = from_sums(sums) if averaging == "per_image" else sums
-    drawn = np.empty((samples, len(METRICS)))
-    step = max(1, 4_000_000 // n)  # bounds the memory of the table of draws
-    for start in range(0, samples, step):
-        size = min(step, samples - start)
-        times = rng.multinomial(n, np.full(n, 1.0 / n), size=size).astype(np.float64)
-        totals = times @ rows
-        drawn[start : start + size] = totals / n if averaging == "per_image" else from_sums(totals)
-    tail = 100 * (1 - level) / 2
-    low, high = np.percentile(drawn, [tail, 100 - tail], axis=0)
-    return {m: (float(a), float(b)) for m, a, b in zip(METRICS, low, high, strict=True)}
+    choice(averaging, AVERAGINGS, "averaging")
+    known = sums[..., 0].reshape(len(sums), -1).sum(1) > 0
+    sums = sums[known]
+    if averaging == "pooled" or not len(sums):
+        values = from_sums(sums.reshape(-1, len(SUMS)).sum(0))
+    elif averaging == "per_sequence" and sequences is not None:
+        each, of = of_images(sums, averaging), sequences[known]
+        values = np.mean([each[of == name].mean(0) for name in np.unique(of)], axis=0)
+    else:
+        values = of_images(sums, averaging).mean(0)
+    return dict(zip(METRICS, map(float, values), strict=True))

@@ -15,6 +15,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -25,7 +26,7 @@ import tdepth_jax
 from tdepth_jax.data import pipeline, sources
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics import baselines as still
-from tdepth_jax.metrics.depth import AVERAGINGS, Protocol, protocols
+from tdepth_jax.metrics.protocols import ALIGNMENTS, PUBLISHED, Protocol, is_indoor, protocols
 from tdepth_jax.reports import frames, html
 from tdepth_jax.systems.base import System
 from tdepth_jax.training import evaluator
@@ -48,9 +49,11 @@ class Request:
     Attributes:
       dataset, split: prepared data set (a folder) and its split.
       step: checkpoint, the latest by default.
-      alignments, averagings: protocols, see `metrics.depth.Protocol`.
+      names: protocols (`metrics.protocols`): alignments and published ones; None: what the data set's metadata
+        name under "protocols", then every alignment.
+      averagings: under which alignments are scored; published protocols have their own.
       lstsq_domain: where least squares fits scale and shift.
-      min_depth, max_depth: metres, the range of scored ground truth.
+      min_depth, max_depth: metres, the range of scored ground truth under the alignments.
       max_images: at most this many frames, evenly spaced over the split.
       batch_size: frames per prediction.
       baselines: also score the best constant and row-wise depth.
@@ -60,8 +63,8 @@ class Request:
     dataset: str | None = None
     split: str | None = None
     step: int | None = None
-    alignments: Sequence[str] = ("none", "median", "lstsq")
-    averagings: Sequence[str] = AVERAGINGS
+    names: Sequence[str] | None = None
+    averagings: Sequence[str] = ("per_image", "pooled")
     lstsq_domain: str = "inverse_depth"
     min_depth: float | None = None
     max_depth: float | None = None
@@ -70,12 +73,32 @@ class Request:
     baselines: bool = True
     pictures: int = 4
 
-    def protocols(self, run: Run | None = None) -> tuple[Protocol, ...]:
-        """Raises UserError for names that do not exist; without a run, with the default range."""
+    def protocols(
+        self, run: Run | None = None, metadata: Mapping[str, Any] = MappingProxyType({})
+    ) -> tuple[Protocol, ...]:
+        """What to score under; without a run, with the default range.
+
+        A data set whose metadata say "max_depth" is not scored beyond it.
+
+        Raises:
+          UserError: a name that does not exist, or a range given for published protocols, which have their own.
+        """
+        ranged = self.min_depth is not None or self.max_depth is not None
+        named = [name for name in self.names or () if name in PUBLISHED]
+        if ranged and named:
+            raise UserError(
+                f"{named[0]} is scored in its published range; leave out --min_depth and --max_depth, or score "
+                "another range with --protocol=none,median,lstsq"
+            )
+        names = self.names
+        if names is None:
+            names = (*(() if ranged else metadata.get("protocols", ())), *ALIGNMENTS)
         low, high = (run.config.eval.min_depth, run.config.eval.max_depth) if run else (1e-3, 80.0)
+        high = min(high, float(metadata.get("max_depth", high)))
         return protocols(
-            self.alignments,
+            names,
             self.averagings,
+            indoor=is_indoor(metadata),
             lstsq_domain=self.lstsq_domain,
             min_depth=low if self.min_depth is None else self.min_depth,
             max_depth=high if self.max_depth is None else self.max_depth,
@@ -98,7 +121,7 @@ def evaluate_run(workdir: pathlib.Path, request: Request) -> tuple[dict[str, Any
     source = sources.open_split(dataset, split)
     if evaluator.TRUTH not in source.features:
         raise UserError(_without_truth(run, source, dataset, split, request))
-    asked = request.protocols(run)
+    asked = request.protocols(run, source.metadata)
     predict = functools.partial(jax.jit(run.system.predict), run.variables)
     image_size = tuple(run.config.data.image_size)
     batch_size = request.batch_size or run.config.eval.batch_size
@@ -160,7 +183,8 @@ def _gallery(
     """Worst, typical and best frames, predicted once more."""
     if each < 1:
         return None
-    picked = frames.pick(result["frames"], protocol.alignment, each=each)
+    key = next(p["frames_key"] for p in result["protocols"] if p["name"] == protocol.name)
+    picked = frames.pick(result["frames"], key, each=each)
     rows = [row for group in picked.values() for row in group]
     shown = evaluator.revisit(
         predict, source, [r["example"] for r in rows], image_size=image_size, batch_size=batch_size
@@ -169,7 +193,9 @@ def _gallery(
         row["example"]: frames.look(row, f.thermal, f.predicted, f.truth, protocol, f.valid)
         for row, f in zip(rows, shown, strict=True)
     }
-    return frames.gallery({t: [looks[r["example"]] for r in some] for t, some in picked.items()}, protocol)
+    return frames.gallery(
+        {t: [looks[r["example"]] for r in some] for t, some in picked.items()}, protocol, key
+    )
 
 
 def _without_truth(run: Run, source: Any, dataset: str, split: str, request: Request) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
 from tdepth_jax.metrics import depth as metrics
-from tdepth_jax.metrics.depth import Protocol
+from tdepth_jax.metrics.protocols import Protocol
 
 ERROR_TOP = 0.5  # relative error at the end of the error map's colours
 _WIDTH = 480  # pixels; a panel is never wider
@@ -22,7 +22,7 @@ class Look:
     """One frame as it was scored. Depths are metres at the ground truth's size, 0 = none.
 
     Attributes:
-      row: the frame's row of the result ("sequence", "index", "condition", scores by alignment).
+      row: the frame's row of the result ("sequence", "index", "condition", scores by "frames_key").
       thermal: raw counts as the network got them.
       predicted: the prediction, aligned.
       truth: ground truth; unscored pixels are 0.
@@ -48,16 +48,15 @@ class Gallery:
     legend: Sequence[tuple[str, str, str, UInt8[np.ndarray, "h w 3"]]]
 
 
-def pick(
-    rows: Sequence[Mapping[str, Any]], alignment: str, *, each: int = 4
-) -> dict[str, list[Mapping[str, Any]]]:
+def pick(rows: Sequence[Mapping[str, Any]], key: str, *, each: int = 4) -> dict[str, list[Mapping[str, Any]]]:
     """The worst, the most typical (around the median error) and the best frames by Abs Rel.
 
+    `key` is a protocol's "frames_key": where a frame's row has its scores. Frames without any are left out.
     Frames of one sequence closer than 10 apart look alike, so of such neighbours only one is taken.
     """
-    order = sorted(rows, key=lambda row: -row[alignment]["abs_rel"])
-    middle = order[len(order) // 2][alignment]["abs_rel"]
-    typical = sorted(rows, key=lambda row: abs(row[alignment]["abs_rel"] - middle))
+    order = worst_first(rows, key)
+    middle = order[len(order) // 2][key]["abs_rel"]
+    typical = sorted(order, key=lambda row: abs(row[key]["abs_rel"] - middle))
     taken: list[Mapping[str, Any]] = []
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for title, candidates in (("Worst", order), ("Typical", typical), ("Best", order[::-1])):
@@ -72,15 +71,18 @@ def pick(
     return groups
 
 
-def gallery(groups: Mapping[str, Sequence[Look]], protocol: Protocol) -> Gallery:
+def worst_first(rows: Sequence[Mapping[str, Any]], key: str) -> list[Mapping[str, Any]]:
+    """The frames that have scores under `key`, by falling Abs Rel."""
+    return sorted((r for r in rows if r[key]["abs_rel"] is not None), key=lambda row: -row[key]["abs_rel"])
+
+
+def gallery(groups: Mapping[str, Sequence[Look]], protocol: Protocol, key: str) -> Gallery:
     """Pictures with one range of depth colours for all, so that colours compare across frames."""
     known = [look.truth[look.truth > 0] for looks in groups.values() for look in looks]
     known = [k for k in known if k.size]
     near, far = np.percentile(np.concatenate(known), [1, 99]) if known else (1.0, protocol.max_depth)
     far = max(far, near * 1.01)
-    shown = {
-        title: [_picture(look, near, far, protocol) for look in looks] for title, looks in groups.items()
-    }
+    shown = {title: [_picture(look, near, far, key) for look in looks] for title, looks in groups.items()}
     ramp = np.geomspace(near, far, 256, dtype=np.float32)[None]
     errors = np.linspace(0, ERROR_TOP, 256, dtype=np.float32)[None]
     legend = [
@@ -90,8 +92,8 @@ def gallery(groups: Mapping[str, Sequence[Look]], protocol: Protocol) -> Gallery
     return Gallery(shown, legend)
 
 
-def _picture(look: Look, near: float, far: float, protocol: Protocol) -> Picture:
-    row, scores = look.row, look.row[protocol.alignment]
+def _picture(look: Look, near: float, far: float, key: str) -> Picture:
+    row, scores = look.row, look.row[key]
     known = look.truth > 0
     error = np.abs(look.predicted - look.truth) / np.maximum(look.truth, 1e-6)
     condition = f", {row['condition']}" if row["condition"] else ""

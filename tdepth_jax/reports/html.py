@@ -82,19 +82,22 @@ def render(
         number=tables.number,
         count=tables.count,
         interval=tables.interval,
+        label=tables.label,
+        groups=tables.shown,
         ordinal=tables.ordinal,
-        histograms=_histograms(result, lead["alignment"]),
+        histograms=_histograms(result, lead["frames_key"]),
         pictures=_pictures(gallery),
         legend=[_legend(*bar) for bar in gallery.legend] if gallery else [],
-        worst=_worst(result, lead["alignment"]),
+        worst=_worst(result, lead["frames_key"]),
         curves=_curves(history),
     )
 
 
 def leading(result: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The protocol a page leads with: median scaling per image where it was asked for, else the first."""
+    """The protocol a page leads with: the first published one, else per-image median scaling, else the first."""
     by_name = {p["name"]: p for p in result["protocols"]}
-    return by_name.get("median/per_image", result["protocols"][0])
+    published = [p for p in result["protocols"] if p["published"]]
+    return published[0] if published else by_name.get("median/per_image", result["protocols"][0])
 
 
 def _headline(protocol: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,11 +128,11 @@ def _verdict(value: float, baselines: Sequence[tuple[str, float, Any]]) -> str:
     return f"That is {100 * value / best:.0f} % of the error of the {name} ({best:.3f}), which sees no image."
 
 
-def _histograms(result: Mapping[str, Any], alignment: str) -> list[dict[str, Any]]:
+def _histograms(result: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     groups: dict[str, list[float]] = {"all": []}
-    for row in result["frames"]:
-        groups["all"].append(row[alignment]["abs_rel"])
-        groups.setdefault(row["condition"] or "unknown", []).append(row[alignment]["abs_rel"])
+    for row in frames.worst_first(result["frames"], key):
+        groups["all"].append(row[key]["abs_rel"])
+        groups.setdefault(row["condition"] or "unknown", []).append(row[key]["abs_rel"])
     if len(groups) == 2:
         groups = {"all": groups["all"]}
     top = 1.05 * max(float(np.percentile(groups["all"], 99)), 1e-6)
@@ -145,9 +148,9 @@ def _histogram(name: str, values: Sequence[float], top: float) -> dict[str, Any]
     return {"title": title, "svg": Markup(svg)}
 
 
-def _worst(result: Mapping[str, Any], alignment: str) -> list[dict[str, Any]]:
-    rows = sorted(result["frames"], key=lambda row: -row[alignment]["abs_rel"])[:WORST_ROWS]
-    return [row | {"scores": row[alignment]} for row in rows]
+def _worst(result: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    rows = frames.worst_first(result["frames"], key)[:WORST_ROWS]
+    return [{**row, "scores": row[key]} for row in rows]
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+MOST_SEQUENCES = 12
 SHOWN = ("abs_rel", "sq_rel", "rmse", "rmse_log", "mae", "silog", "d1", "d2", "d3")
 TITLES = {
     "abs_rel": "Abs Rel",
@@ -50,12 +51,29 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def protocol_table(protocol: dict[str, Any]) -> str:
-    """One protocol of an evaluation's result: overall, conditions, distance bands, then the baselines."""
+    """One protocol of an evaluation's result, group by group, then the baselines."""
     header = ["", "images", "pixels", "Abs Rel", "[95 %]", *(TITLES[m] for m in SHOWN[1:])]
-    rows = [_row(group["name"], group) for group in protocol["groups"]]
+    rows = [_row(label(group), group) for group in shown(protocol["groups"])]
     for baseline in protocol["baselines"]:
         rows.append(_row(f"best {baseline['name']}", baseline["groups"][0]))
     return f"protocol {protocol['name']}: {protocol['describe']}\n{aligned(header, rows)}"
+
+
+def label(group: dict[str, Any]) -> str:
+    """A row's first cell."""
+    match group["kind"]:
+        case "region":
+            return {"cold": "coldest tenth", "hot": "hottest tenth"}[group["name"]]
+        case "condition" | "sequence" if not group["name"]:
+            return f"no {group['kind']} given"
+        case _:
+            return group["name"]
+
+
+def shown(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups a table has rows for: of many sequences none, they are in metrics.json."""
+    many = sum(group["kind"] == "sequence" for group in groups) > MOST_SEQUENCES
+    return [group for group in groups if not (many and group["kind"] == "sequence")]
 
 
 def _row(name: str, group: dict[str, Any]) -> list[str]:

@@ -16,16 +16,13 @@ from tdepth_jax.data.pipeline import eval_batches
 from tdepth_jax.data.transforms import resize_valid
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics import depth as metrics
-from tdepth_jax.metrics.baselines import Profile
-from tdepth_jax.metrics.depth import Protocol
+from tdepth_jax.metrics.protocols import Protocol
+from tdepth_jax.training import scoring
+from tdepth_jax.training.scoring import TRUTH, VALID, Baselines
 
 INPUTS = frozenset({"thermal/image", "thermal/K"})
-TRUTH = "thermal/depth"
-VALID = "thermal/valid"
-NAMED_FAILURES = 20  # frames named one by one in a result; the rest are counted
 
 Predict = Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]
-Baselines = Mapping[Protocol, tuple[Profile, Profile]]
 
 
 def evaluate(
@@ -51,7 +48,7 @@ def evaluate(
       source: an opened split (`tdepth_jax.data.sources.open_split`).
       image_size: (height, width) the network sees; scoring happens at the ground truth's own size.
       batch_size: over all hosts.
-      protocols: what to score under; protocols that differ in averaging alone cost nothing more.
+      protocols: what to score under; those that differ in name and averaging alone cost nothing more.
       baselines: `metrics.baselines.fit(...)`, scored beside the prediction.
       edges: inner edges of the distance bands, metres.
       stride: score every n-th frame.
@@ -59,8 +56,7 @@ def evaluate(
       progress: wraps the iterator of batches, e.g. in a bar; called as progress(batches, total=n).
 
     Returns:
-      A result that json can write: "images", "without_depth", "failures", "protocols" (see `_protocol`),
-      "frames" (one row per scored frame) and "images_per_sec".
+      A result that json can write: see `scoring.Scorer.result`, with "images_per_sec" and "stride".
 
     Raises:
       UserError: the split has no depth, no frame has any in range, or the predictor gives no depth.
@@ -103,7 +99,7 @@ def score(
     samples: int = 1000,
 ) -> dict[str, Any]:
     """`evaluate` of batches already made: those of `eval_batches`, with `frames` their source's table."""
-    scorer = _Scorer(protocols, edges, baselines or {})
+    scorer = scoring.Scorer(protocols, edges, baselines or {})
     rows, clock, images = [], _Clock(), 0
     for batch in batches:
         with clock:
@@ -150,7 +146,7 @@ def revisit(
     for batch in batches:
         predicted = _depth(predict(_inputs(batch)))
         truth = np.asarray(batch[TRUTH])
-        valid = _usable(batch, (truth.shape[1], truth.shape[2]))
+        valid = scoring.usable(batch, (truth.shape[1], truth.shape[2]))
         for i in np.nonzero(batch["mask"])[0]:
             usable = None if valid is None else valid[i, ..., 0]
             found.append(
@@ -199,12 +195,10 @@ def self_scores(
 
 
 def headline(result: Mapping[str, Any]) -> dict[str, float]:
-    """What a training log keeps of a result: {"median/abs_rel": 0.1, "median/abs_rel/night": 0.12, …}."""
+    """What a training log keeps of a result: {"median/abs_rel": 0.1, "shin2022/abs_rel/night": 0.12, …}."""
     found: dict[str, float | None] = {}
     for protocol in result["protocols"]:
-        name = protocol["alignment"]
-        if protocol["averaging"] != "per_image":
-            name += "_pooled"
+        name = protocol["short_name"]
         for group in protocol["groups"]:
             if group["kind"] == "overall":
                 found |= {f"{name}/{m}": group["metrics"][m] for m in ("abs_rel", "rmse", "d1")}
@@ -215,125 +209,6 @@ def headline(result: Mapping[str, Any]) -> dict[str, float]:
 
 def _keys(source: Any) -> frozenset[str]:
     return INPUTS | {TRUTH} | ({VALID} & source.features)
-
-
-class _Scorer:
-    """One row of numbers per frame: EXAMPLE, MASK, BAD, then the sums of each (predictor, protocol)."""
-
-    EXAMPLE, MASK, BAD, SUMS = 0, 1, 2, 3
-
-    def __init__(self, protocols: Sequence[Protocol], edges: Sequence[float], baselines: Baselines):
-        self.protocols = tuple(protocols)
-        self.edges = edges
-        self.baselines = baselines
-        self.keys = list(dict.fromkeys(p.sums_key for p in protocols))
-        ranges = {(p.min_depth, p.max_depth) for p in protocols}
-        if len(ranges) != 1:
-            raise UserError(f"protocols of one evaluation share one depth range; got {sorted(ranges)}")
-        self.bands = metrics.bands(self.keys[0], edges)
-        self.columns = [
-            (who, key)
-            for key in self.keys
-            for who in ("prediction", *(profile.name for profile in baselines.get(key, ())))
-        ]
-
-    def rows(self, batch: Mapping[str, np.ndarray], predicted: Float[np.ndarray, "b h w 1"]) -> np.ndarray:
-        truth, mask = np.asarray(batch[TRUTH]), np.asarray(batch["mask"])
-        valid = _usable(batch, (truth.shape[1], truth.shape[2]))
-        size = (len(self.bands), len(metrics.SUMS))
-        rows = np.zeros((len(mask), self.SUMS + len(self.columns) * size[0] * size[1]))
-        rows[:, self.EXAMPLE] = batch["example"]
-        rows[:, self.MASK] = mask
-        rows[:, self.BAD] = (~np.isfinite(predicted)).sum((1, 2, 3))
-        for key in self.keys:
-            by = {"prediction": predicted}
-            for profile in self.baselines.get(key, ()):
-                still = profile.predict(truth.shape[1:3])[None, ..., None]
-                by[profile.name] = np.broadcast_to(still, truth.shape)
-            for who, depth in by.items():
-                sums = metrics.batch_sums(depth, truth, key, mask=mask, valid=valid, edges=self.edges)
-                rows[:, self._slot(who, key)] = sums.reshape(len(mask), -1)
-        return rows
-
-    def _slot(self, who: str, key: Protocol) -> slice:
-        width = len(self.bands) * len(metrics.SUMS)
-        start = self.SUMS + self.columns.index((who, key)) * width
-        return slice(start, start + width)
-
-    def sums(self, table: np.ndarray, who: str, protocol: Protocol) -> Float[np.ndarray, "n bands sums"]:
-        flat = table[:, self._slot(who, protocol.sums_key)]
-        return flat.reshape(len(table), len(self.bands), len(metrics.SUMS))
-
-    def result(self, table: np.ndarray, frames: np.ndarray, samples: int) -> dict[str, Any]:
-        known = self.sums(table, "prediction", self.keys[0])[..., 0].sum(1) > 0
-        without = int((~known).sum())
-        table = table[known]
-        if not len(table):
-            raise UserError(
-                f"none of the {without} frames has ground truth between {self.keys[0].min_depth:g} and "
-                f"{self.keys[0].max_depth:g} m: nothing can be scored"
-            )
-        where = table[:, self.EXAMPLE].astype(int)
-        conditions = np.array([_text(c) for c in frames["condition"][where]])
-        return {
-            "images": len(table),
-            "without_depth": without,
-            "failures": self._failures(table, frames),
-            "bands": [b.name for b in self.bands],
-            "protocols": [self._protocol(p, table, conditions, samples) for p in self.protocols],
-            "frames": self._frames(table, frames, where),
-        }
-
-    def _protocol(self, protocol: Protocol, table: np.ndarray, conditions: np.ndarray, samples: int) -> dict:
-        """{"name", "describe", the protocol's fields, "groups": [`_group`, …], "baselines": [{…}]}."""
-        groups = self._groups(protocol, "prediction", table, conditions, samples)
-        baselines = [
-            {
-                "name": profile.name,
-                "fit": profile.fit,
-                "groups": self._groups(protocol, profile.name, table, conditions, 0),
-            }
-            for profile in self.baselines.get(protocol.sums_key, ())
-        ]
-        fields = {f: getattr(protocol, f) for f in protocol.__dataclass_fields__}
-        return {
-            "name": protocol.name,
-            "describe": protocol.describe(),
-            **fields,
-            "groups": groups,
-            "baselines": baselines,
-        }
-
-    def _groups(
-        self, protocol: Protocol, who: str, table: np.ndarray, conditions: np.ndarray, samples: int
-    ) -> list[dict]:
-        sums = self.sums(table, who, protocol)
-        whole = sums.sum(1)
-        cuts = [("overall", "all", whole)]
-        if len(set(conditions)) > 1:
-            cuts += [("condition", c, whole[conditions == c]) for c in sorted(set(conditions))]
-        cuts += [("band", band.name, sums[:, i]) for i, band in enumerate(self.bands)]
-        return [_group(kind, name, rows, protocol, samples) for kind, name, rows in cuts]
-
-    def _failures(self, table: np.ndarray, frames: np.ndarray) -> dict[str, Any]:
-        bad = table[table[:, self.BAD] > 0]
-        named = [
-            {
-                **_where(frames, int(row[self.EXAMPLE])),
-                "what": f"{int(row[self.BAD])} predicted depths are not finite",
-            }
-            for row in bad[:NAMED_FAILURES]
-        ]
-        return {"count": len(bad), "named": named}
-
-    def _frames(self, table: np.ndarray, frames: np.ndarray, where: np.ndarray) -> list[dict]:
-        pixels = self.sums(table, "prediction", self.keys[0])[..., 0].sum(1)
-        rows = [_where(frames, int(i)) | {"pixels": int(n)} for i, n in zip(where, pixels, strict=True)]
-        for key in self.keys:
-            values = metrics.from_sums(self.sums(table, "prediction", key).sum(1))
-            for row, value in zip(rows, values, strict=True):
-                row[key.alignment] = dict(zip(metrics.METRICS, map(_round, value), strict=True))
-        return rows
 
 
 class _Clock:
@@ -350,20 +225,7 @@ class _Clock:
 
     def rate(self, batch_size: int) -> float | None:
         later = self._times[1:]
-        return _round(batch_size * len(later) / sum(later)) if later else None
-
-
-def _group(kind: str, name: str, rows: np.ndarray, protocol: Protocol, samples: int) -> dict[str, Any]:
-    found = metrics.finish(rows, protocol.averaging)
-    spread = metrics.intervals(rows, protocol.averaging, samples=samples) if samples else {}
-    return {
-        "kind": kind,
-        "name": name,
-        "images": int((rows[:, 0] > 0).sum()),
-        "pixels": int(rows[:, 0].sum()),
-        "metrics": {k: _round(v) for k, v in found.items()},
-        "interval": {k: [_round(low), _round(high)] for k, (low, high) in spread.items()},
-    }
+        return scoring.rounded(batch_size * len(later) / sum(later)) if later else None
 
 
 def _depth(outputs: Mapping[str, Any]) -> Float[np.ndarray, "b h w 1"]:
@@ -379,34 +241,6 @@ def _inputs(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         size = inputs["thermal/image"].shape[1:3]
         inputs[VALID] = np.stack([resize_valid(np.asarray(v[..., 0]), size) for v in batch[VALID]])[..., None]
     return inputs
-
-
-def _usable(batch: Mapping[str, np.ndarray], size: tuple[int, int]) -> np.ndarray | None:
-    """The sensor's usable pixels (no bonnet, no dead pixel) at the ground truth's size."""
-    if VALID not in batch:
-        return None
-    maps = [metrics.resize_depth(v[..., 0], size, "nearest") for v in np.asarray(batch[VALID], np.float32)]
-    return np.stack(maps)[..., None] > 0.5
-
-
-def _where(frames: np.ndarray, example: int) -> dict[str, Any]:
-    row = frames[example]
-    return {
-        "example": example,
-        "sequence": _text(row["sequence"]),
-        "index": int(row["index"]),
-        "condition": _text(row["condition"]),
-    }
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _round(value: float) -> float | None:
-    """Six significant digits; None for what is not a number (JSON has no NaN)."""
-    value = float(value)
-    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def _all_hosts(rows: np.ndarray) -> np.ndarray:

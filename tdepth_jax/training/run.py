@@ -16,7 +16,7 @@ from tdepth_jax import config as configs
 from tdepth_jax import systems
 from tdepth_jax.data import pipeline, sources
 from tdepth_jax.errors import UserError
-from tdepth_jax.metrics import depth as metrics
+from tdepth_jax.metrics.protocols import is_indoor, protocols
 from tdepth_jax.systems.base import System
 from tdepth_jax.training import evaluator, loop, partition, setup, start
 from tdepth_jax.training import mesh as meshes
@@ -107,8 +107,11 @@ def _evaluation(system: System, config: ConfigDict, mesh: jax.sharding.Mesh) -> 
     source = sources.open_split(dataset, config.eval.split)
     if evaluator.TRUTH not in source.features:
         return lambda variables: {}
-    protocols = metrics.protocols(
-        config.eval.protocols, min_depth=config.eval.min_depth, max_depth=config.eval.max_depth
+    asked = protocols(
+        config.eval.protocols,
+        indoor=is_indoor(source.metadata),
+        min_depth=config.eval.min_depth,
+        max_depth=config.eval.max_depth,
     )
     predict = jax.jit(system.predict, out_shardings=meshes.replicated(mesh))
 
@@ -118,7 +121,7 @@ def _evaluation(system: System, config: ConfigDict, mesh: jax.sharding.Mesh) -> 
             source,
             image_size=config.data.image_size,
             batch_size=config.eval.batch_size,
-            protocols=protocols,
+            protocols=asked,
             stride=config.eval.stride,
             samples=0,
         )

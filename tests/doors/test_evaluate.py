@@ -178,7 +178,7 @@ def refused(capsys, *argv):
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--protocol=meidan"], r"no alignment protocol 'meidan'.*did you mean 'median'"),
+        (["--protocol=meidan"], r"no protocol 'meidan'.*did you mean 'median'"),
         (["--averaging=per_pixel"], r"no averaging 'per_pixel'.*per_image, pooled"),
         (["--lstsq_domain=disparity"], r"no least-squares domain 'disparity'"),
         (["--protocol="], r"--protocol is empty"),

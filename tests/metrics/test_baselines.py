@@ -6,8 +6,9 @@ import pytest
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics import baselines
 from tdepth_jax.metrics import depth as m
+from tdepth_jax.metrics.protocols import protocols
 
-NONE, MEDIAN = m.protocols(("none", "median"))
+NONE, MEDIAN = protocols(("none", "median"))
 
 
 def road(n=12, h=10, w=14, seed=0):
@@ -68,7 +69,7 @@ def test_the_chosen_fit_beats_the_plain_row_mean_on_the_training_split():
 
 def test_profiles_stretch_to_other_heights_and_ignore_averaging():
     truths = road()
-    found = fit(truths, m.protocols(("none",), ("per_image", "pooled")))
+    found = fit(truths, protocols(("none",), ("per_image", "pooled")))
     assert list(found) == [NONE]
     _, rows = found[NONE]
     assert rows.predict((20, 3)).shape == (20, 3)

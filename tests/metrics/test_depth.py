@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tdepth_jax.errors import UserError
 from tdepth_jax.metrics import depth as m
+from tdepth_jax.metrics.protocols import Protocol
 
-RAW = m.Protocol(alignment="none")
+PLAIN = ("per_image", "pooled")
+RAW = Protocol(alignment="none")
 
 
 def by_hand(pairs):
@@ -95,17 +96,17 @@ def test_each_alignment_pixel_by_pixel():
             per_image.append(by_hand(pairs))
             everything += pairs
         mean = {k: float(np.mean([r[k] for r in per_image])) for k in per_image[0]}
-        protocol = m.Protocol(alignment=alignment, lstsq_domain=domain)
+        protocol = Protocol(alignment=alignment, lstsq_domain=domain)
         same(overall(predicted, truth, protocol), mean)
-        pooled = m.Protocol(alignment=alignment, lstsq_domain=domain, averaging="pooled")
+        pooled = Protocol(alignment=alignment, lstsq_domain=domain, averaging="pooled")
         same(overall(predicted, truth, pooled), by_hand(everything))
 
 
 def test_clamp_before_or_after_the_alignment():
     predicted = np.array([[1.0, 2.0, 400.0]], np.float32)
     truth = np.array([[10.0, 20.0, 70.0]], np.float32)
-    after = m.align(predicted[0], truth[0], m.Protocol(alignment="median"))
-    before = m.align(predicted[0], truth[0], m.Protocol(alignment="median", clamp="before_alignment"))
+    after = m.align(predicted[0], truth[0], Protocol(alignment="median"))
+    before = m.align(predicted[0], truth[0], Protocol(alignment="median", clamp="before_alignment"))
     np.testing.assert_allclose(after, [10, 20, 80])
     np.testing.assert_allclose(before, [10, 20, 800])
 
@@ -113,14 +114,14 @@ def test_clamp_before_or_after_the_alignment():
 def test_least_squares_undoes_any_scale_and_shift_of_the_inverse():
     truth = np.random.default_rng(1).uniform(2, 60, (1, 5, 7, 1)).astype(np.float32)
     predicted = 1 / (0.3 * (1 / truth) + 0.01)
-    got = overall(predicted, truth, m.Protocol(alignment="lstsq"))
+    got = overall(predicted, truth, Protocol(alignment="lstsq"))
     assert got["abs_rel"] < 1e-5
     assert got["d1"] == 1.0
 
 
 def test_least_squares_of_a_constant_prediction_is_the_mean():
     truth = np.array([[10.0, 20.0, 30.0]], np.float32)
-    got = m.align(np.full(3, 5.0), truth[0], m.Protocol(alignment="lstsq", lstsq_domain="depth"))
+    got = m.align(np.full(3, 5.0), truth[0], Protocol(alignment="lstsq", lstsq_domain="depth"))
     np.testing.assert_allclose(got, 20.0)
 
 
@@ -146,7 +147,7 @@ def test_bands_split_the_range_and_sum_to_the_whole():
         )
         same(m.finish(rows[:, i], "pooled"), by_hand(list(pairs)))
     assert rows[..., 0].sum() == ((truth > 1e-3) & (truth < 80)).sum()
-    assert [b.name for b in m.bands(m.Protocol(max_depth=10.0))] == ["0-10 m"]
+    assert [b.name for b in m.bands(Protocol(max_depth=10.0))] == ["0-10 m"]
 
 
 def test_a_prediction_that_is_not_finite_counts_as_wholly_wrong():
@@ -154,7 +155,7 @@ def test_a_prediction_that_is_not_finite_counts_as_wholly_wrong():
     predicted = truth.copy()
     predicted[0, 0, 0, 0] = np.nan
     for alignment in ("none", "median"):
-        got = overall(predicted, truth, m.Protocol(alignment=alignment, resize="nearest"))
+        got = overall(predicted, truth, Protocol(alignment=alignment, resize="nearest"))
         assert got["abs_rel"] == pytest.approx(0.25, abs=1e-4)
         assert got["d3"] == 0.75
 
@@ -163,8 +164,8 @@ def test_an_image_without_ground_truth_takes_no_part():
     predicted, truth = scene(5)
     empty = np.concatenate([truth, np.zeros_like(truth[:1])])
     both = np.concatenate([predicted, predicted[:1]])
-    for averaging in m.AVERAGINGS:
-        protocol = m.Protocol(averaging=averaging)
+    for averaging in PLAIN:
+        protocol = Protocol(averaging=averaging)
         same(overall(both, empty, protocol), overall(predicted, truth, protocol))
     nothing = m.finish(np.zeros((2, len(m.SUMS))), "per_image")
     assert all(math.isnan(v) for v in nothing.values())
@@ -181,7 +182,7 @@ maps = hnp.arrays(
 def test_the_median_protocol_does_not_see_scale(truth, factor, seed):
     noise = np.random.default_rng(seed).lognormal(0, 0.3, truth.shape)
     predicted = (truth * noise).astype(np.float32)
-    protocol = m.Protocol(alignment="median", resize="nearest")
+    protocol = Protocol(alignment="median", resize="nearest")
     one = overall(predicted, truth, protocol)
     other = overall((predicted * np.float32(factor)).astype(np.float32), truth, protocol)
     for key in ("abs_rel", "rmse", "rmse_log"):
@@ -199,8 +200,8 @@ def test_padding_order_and_batching_do_not_matter(truth, padding, order):
     junk = np.full((padding, *truth.shape[1:]), 7.0, np.float32)
     padded = np.concatenate([predicted[shuffled], junk]), np.concatenate([truth[shuffled], junk])
     mask = np.arange(n + padding) < n
-    for averaging in m.AVERAGINGS:
-        protocol = m.Protocol(averaging=averaging)
+    for averaging in PLAIN:
+        protocol = Protocol(averaging=averaging)
         plain = overall(predicted, truth, protocol)
         same(overall(*padded, protocol, mask=mask), plain)
         parts = [m.batch_sums(predicted[i : i + 1], truth[i : i + 1], protocol) for i in range(n)]
@@ -209,32 +210,82 @@ def test_padding_order_and_batching_do_not_matter(truth, padding, order):
 
 def test_pooled_is_the_metric_of_all_pixels_laid_end_to_end():
     predicted, truth = scene(9, b=4)
-    pooled = overall(predicted, truth, m.Protocol(alignment="none", averaging="pooled"))
+    pooled = overall(predicted, truth, Protocol(alignment="none", averaging="pooled"))
     line = predicted.reshape(1, 1, -1, 1), truth.reshape(1, 1, -1, 1)
     same(overall(*line, RAW), pooled)
 
 
-def test_intervals_hold_the_estimate_and_match_the_normal_approximation():
-    rng = np.random.default_rng(0)
-    truth = rng.uniform(5, 50, (300, 4, 4, 1)).astype(np.float32)
-    predicted = (truth * rng.lognormal(0, 0.3, (300, 1, 1, 1))).astype(np.float32)
+def test_per_sequence_and_per_range_by_hand():
+    truth = np.array([[[4.0, 12.0]], [[4.0, 12.0]], [[4.0, 4.0]]], np.float32)[..., None]
+    predicted = truth * np.array([1.1, 1.2, 1.6], np.float32)[:, None, None, None]
+    predicted[0, 0, 1] = 12.0 * 1.5
     rows = m.batch_sums(predicted, truth, RAW).sum(1)
-    each = m.from_sums(rows)[:, 0]
-    low, high = m.intervals(rows, "per_image", samples=2000)["abs_rel"]
-    error = 1.96 * each.std(ddof=1) / math.sqrt(300)
-    assert (low, high) == pytest.approx((each.mean() - error, each.mean() + error), rel=0.03)
-    low, high = m.intervals(rows, "pooled")["abs_rel"]
-    assert low < m.finish(rows, "pooled")["abs_rel"] < high
-    assert m.intervals(rows, "per_image") == m.intervals(rows, "per_image")  # seeded
-    assert m.intervals(rows[:1], "per_image") == {}
+    sequences = np.array(["a", "b", "b"])
+    got = m.finish(rows, "per_sequence", sequences)["abs_rel"]
+    assert got == pytest.approx(((0.1 + 0.5) / 2 + (0.2 + 0.6) / 2) / 2)
+    ranged = Protocol(alignment="none", averaging="per_range")
+    rows = m.batch_sums(predicted, truth, ranged)
+    assert rows.shape[1] == 16
+    truth[0, 0, 0] = 12.0  # both pixels of the first image now in one range: it weighs as one
+    predicted[0, 0, 0] = 12.0 * 1.1
+    rows = m.batch_sums(predicted, truth, ranged)
+    assert m.finish(rows, "per_range")["abs_rel"] == pytest.approx((0.3 + 0.2 + 0.6) / 3)
+    predicted[1, 0, 1] = 12.0 * 1.4  # two ranges of one pixel each: 0.2 and 0.4
+    rows = m.batch_sums(predicted, truth, ranged)
+    assert m.finish(rows, "per_range")["abs_rel"] == pytest.approx((0.3 + 0.3 + 0.6) / 3)
 
 
-def test_protocols_are_named_and_mistakes_are_answered():
-    got = m.protocols(("none", "median", "none"), ("per_image", "pooled"))
-    assert [p.name for p in got] == ["none/per_image", "none/pooled", "median/per_image", "median/pooled"]
-    with pytest.raises(UserError, match="did you mean 'median'"):
-        m.Protocol(alignment="meidan")
-    with pytest.raises(UserError, match="averaging 'pixel'"):
-        m.Protocol(averaging="pixel")
-    with pytest.raises(UserError, match="min_depth"):
-        m.Protocol(max_depth=0.0)
+def test_per_range_weighs_a_range_and_not_its_pixels():
+    truth = np.array([[3.0, 3.0, 3.0, 22.0]], np.float32)
+    predicted = np.array([[3.3, 3.3, 3.3, 44.0]], np.float32)
+    rows = m.image_sums(predicted, truth, Protocol(alignment="none", averaging="per_range"))[None]
+    assert m.finish(rows, "per_range")["abs_rel"] == pytest.approx((0.1 + 1.0) / 2, rel=1e-5)
+
+
+def test_hot_and_cold_regions_by_hand():
+    truth = np.full((1, 20), 10.0, np.float32)
+    truth[0, 19] = 0.0  # the coldest pixel has no ground truth: it takes no part
+    heat = np.arange(20.0)[None]
+    heat[0, 19] = -50.0
+    predicted = truth.copy()
+    predicted[0, 0], predicted[0, 18] = 11.0, 15.0
+    rows = m.image_sums(predicted, truth, RAW, thermal=heat)
+    bands = len(m.bands(RAW))
+    cold, hot = rows[bands:]
+    # percentiles of 0…18: the 10th is 1.8, the 90th 16.2 -> pixels 0, 1 and 17, 18
+    assert (cold[0], hot[0]) == (2, 2)
+    assert m.from_sums(cold)[0] == pytest.approx(0.05, rel=1e-5)
+    assert m.from_sums(hot)[0] == pytest.approx(0.25, rel=1e-5)
+    assert rows[:bands, 0].sum() == 19
+    flat = m.image_sums(predicted, truth, RAW, thermal=np.zeros_like(heat))
+    assert (flat[bands:, 0] == 0).all()  # nothing is hotter than anything else
+
+
+def test_published_resizes_by_hand():
+    depth = np.array([[1.0, 2.0, 4.0]], np.float32)
+    # floor(i·3/5): 0, 0, 1, 1, 2
+    np.testing.assert_array_equal(m.resize_depth(depth, (2, 5), "nearest_floor"), [[1, 1, 2, 2, 4]] * 2)
+    # corners on corners: x = 0, .5, 1, 1.5, 2
+    np.testing.assert_allclose(m.resize_depth(depth, (1, 5), "bilinear_corners"), [[1, 1.5, 2, 3, 4]])
+    np.testing.assert_allclose(m.resize_depth(depth, (3, 3), "bilinear_corners"), np.repeat(depth, 3, 0))
+    np.testing.assert_allclose(m.resize_depth(depth, (1, 1), "bilinear_corners"), [[1.0]])
+    far = np.array([[80.0]], np.float32)
+    wanted = 1 / (1 / (80 + 1e-6) + 1e-6)  # 6.4 mm nearer, as published
+    np.testing.assert_allclose(m.resize_depth(far, (1, 1), "inverse_bilinear_eps"), [[wanted]], rtol=1e-6)
+
+
+def test_the_lower_median_of_an_even_number_of_pixels():
+    p, g = np.array([1.0, 2.0]), np.array([10.0, 40.0])
+    np.testing.assert_allclose(m.align(p, g, Protocol(middle="lower")), [10, 20])
+    np.testing.assert_allclose(m.align(p, g, Protocol()), [25 / 1.5, 50 / 1.5])
+
+
+def test_a_sparse_border_is_left_out():
+    truth = np.full((200, 220), 5.0, np.float32)
+    truth[:60] = 0  # the first 60 rows are empty, then every row is known
+    truth[:, ::3] = 0
+    use = m.scored(truth, None, Protocol(crop="sparse_border"))
+    rows, columns = np.nonzero(use.any(1))[0], np.nonzero(use.any(0))[0]
+    assert (rows[0], rows[-1]) == (60, 159)  # 40 pixels at the other sides, whatever they hold
+    assert (columns[0], columns[-1]) == (40, 178)  # column 180 is empty, so the crop moves on to 179
+    assert not m.scored(truth[:50, :50], None, Protocol(crop="sparse_border")).any()  # nothing is left

@@ -48,7 +48,7 @@ def test_a_look_is_aligned_as_scored_and_hides_what_was_not():
 
 
 def test_panels_share_colours_and_leave_the_unknown_dark():
-    gallery = frames.gallery({"Worst": [scene()]}, MEDIAN)
+    gallery = frames.gallery({"Worst": [scene()]}, MEDIAN, "median")
     (picture,) = gallery.groups["Worst"]
     assert list(picture.panels) == ["thermal", "predicted depth", "ground truth", "relative error"]
     _, predicted, truth, error = picture.panels.values()
@@ -69,7 +69,7 @@ def test_wide_pictures_are_made_smaller():
         np.full((100, 1000), 10.0, np.float32),
         np.full((100, 1000), 10.0, np.float32),
     )
-    gallery = frames.gallery({"Best": [wide]}, MEDIAN)
+    gallery = frames.gallery({"Best": [wide]}, MEDIAN, "median")
     for panel in gallery.groups["Best"][0].panels.values():
         assert panel.shape == (48, 480, 3)
         assert panel.dtype == np.uint8

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tdepth_jax.metrics import baselines as still
-from tdepth_jax.metrics import depth as m
+from tdepth_jax.metrics.protocols import protocols
 from tdepth_jax.reports import frames, html
 from tdepth_jax.training import evaluator
 
@@ -25,7 +25,7 @@ def scored():
     table = np.zeros(N, [("sequence", "U20"), ("index", "i8"), ("condition", "U8")])
     table["sequence"], table["index"] = "a <script>", np.arange(N) * 10
     table["condition"] = np.where(np.arange(N) % 2, "night", "day")
-    asked = m.protocols(("none", "median"), ("per_image", "pooled"))
+    asked = protocols(("none", "median"), ("per_image", "pooled"))
     batch = {
         "thermal/image": np.zeros((N, 4, 4, 1), np.uint16),
         "thermal/K": np.zeros((N, 3, 3), np.float32),
@@ -59,7 +59,7 @@ def scored():
         ]
         for title, rows in frames.pick(result["frames"], "median", each=2).items()
     }
-    return result, frames.gallery(looks, asked[2])
+    return result, frames.gallery(looks, asked[2], "median")
 
 
 HISTORY = [{"step": s, "loss": 1 / s, "images_per_sec": 50.0 + s, "mfu": None} for s in range(1, 50)]

@@ -8,7 +8,7 @@ import pytest
 
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics import baselines as still
-from tdepth_jax.metrics import depth as m
+from tdepth_jax.metrics.protocols import protocols
 from tdepth_jax.training import evaluator
 
 CONDITIONS = ("day", "night", "fog")
@@ -54,13 +54,13 @@ def says(prediction):
 
 
 def score(truth, prediction, *, size=3, **options):
-    options = {"protocols": m.protocols(), "frames": frames(len(truth)), "samples": 50} | options
+    options = {"protocols": protocols(), "frames": frames(len(truth)), "samples": 50} | options
     return evaluator.score(says(prediction), batches(truth, size), **options)
 
 
 def test_every_group_is_the_metric_of_its_pixels():
     truth, prediction = split(11)
-    result = score(truth, prediction, protocols=m.protocols(("none",), ("pooled", "per_image")))
+    result = score(truth, prediction, protocols=protocols(("none",), ("pooled", "per_image")))
     use = truth > 0
     rel = np.where(use, np.abs(prediction.clip(1e-3, 80) - truth) / np.where(use, truth, 1), 0)
     pooled, per_image = ({(g["kind"], g["name"]): g for g in p["groups"]} for p in result["protocols"])
@@ -112,7 +112,7 @@ def test_the_frame_rows_name_every_frame_and_its_own_error():
 
 def test_baselines_stand_beside_the_prediction_and_score_as_if_they_predicted():
     truth, prediction = split(6)
-    asked = m.protocols(("none", "median"))
+    asked = protocols(("none", "median"))
     fitted = still.fit(lambda i: (truth[i], None), len(truth), asked)
     result = score(truth, prediction, protocols=asked, baselines=fitted)
     for protocol, found in zip(asked, result["protocols"], strict=True):
@@ -155,12 +155,12 @@ def test_the_usable_pixel_mask_is_obeyed_at_the_truths_size():
         says(prediction),
         [batch | {"thermal/valid": valid}],
         frames=frames(2),
-        protocols=m.protocols(("none",)),
+        protocols=protocols(("none",)),
     )
     seen = evaluator._inputs(batch | {"thermal/valid": valid})["thermal/valid"]
     assert seen.shape == (2, 4, 4, 1)  # the predictor gets it at its image's size
     assert seen.dtype == bool
-    right = score(truth[:, :, W // 2 :], prediction[:, :, W // 2 :], protocols=m.protocols(("none",)))
+    right = score(truth[:, :, W // 2 :], prediction[:, :, W // 2 :], protocols=protocols(("none",)))
     assert masked["protocols"][0]["groups"][0]["metrics"] == right["protocols"][0]["groups"][0]["metrics"]
 
 
@@ -169,7 +169,7 @@ def test_the_result_is_strict_json_even_where_a_band_is_empty():
     truth[truth > 30] = 0
     result = score(truth, prediction)
     text = json.dumps(result, allow_nan=False)
-    empty = json.loads(text)["protocols"][0]["groups"][-1]
+    empty = json.loads(text)["protocols"][0]["groups"][-3]
     assert empty["name"] == "40-80 m"
     assert empty["pixels"] == 0
     assert empty["metrics"]["abs_rel"] is None
@@ -177,7 +177,7 @@ def test_the_result_is_strict_json_even_where_a_band_is_empty():
 
 def test_the_headline_of_a_log():
     truth, prediction = split(8)
-    result = score(truth, prediction, protocols=m.protocols(("median",), ("per_image", "pooled")), samples=0)
+    result = score(truth, prediction, protocols=protocols(("median",), ("per_image", "pooled")), samples=0)
     found = evaluator.headline(result)
     assert found["median/abs_rel"] == result["protocols"][0]["groups"][0]["metrics"]["abs_rel"]
     assert "median/abs_rel/night" in found
@@ -192,7 +192,7 @@ def test_predictors_that_give_no_depth_are_answered():
             lambda batch: {"labels": batch["thermal/image"]},
             batches(truth, 2),
             frames=frames(2),
-            protocols=m.protocols(),
+            protocols=protocols(),
         )
 
 
