@@ -112,3 +112,10 @@ def test_texture_repeats_without_seams():
         atlas, style, np.array([-1e-4, 1e-4], np.float32), np.array([0.3, 0.3], np.float32), level
     )
     assert abs(edge[0] - edge[1]) < 0.1
+
+
+def test_a_frame_without_any_ground_has_no_ground_to_paint():
+    """A lorry in front of a low camera hides all of it."""
+    none = np.zeros(0, np.float32)
+    assert texture.remap(np.zeros((4, 4, 3), np.float32), none, none).shape == (0, 3)
+    assert texture.remap(np.zeros((4, 4), np.float32), none, none).shape == (0,)

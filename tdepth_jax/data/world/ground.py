@@ -245,7 +245,7 @@ def sample(
         return texture.remap(stack, x, y)
 
     fine = read(whole)
-    return (fine + part * (read(whole + 1) - fine)).reshape(TAPS, len(xy), -1).mean(0)
+    return (fine + part * (read(whole + 1) - fine)).reshape(TAPS, len(xy), *fine.shape[1:]).mean(0)
 
 
 def nearest(layer: np.ndarray, ground: GroundMap, xy: np.ndarray) -> np.ndarray:

@@ -104,7 +104,7 @@ def _read(atlas_: Atlas, style: np.ndarray, u: np.ndarray, v: np.ndarray, level:
 def remap(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Bilinear values of `image` at a flat list of points (wrapped into rows to stay within OpenCV's limits)."""
     n, width = x.size, 512
-    rows = -(-n // width)
+    rows = max(1, -(-n // width))  # a frame may show no point of it at all
     xy = np.zeros((2, rows * width), np.float32)
     xy[0, :n], xy[1, :n] = x, y
     out = cv2.remap(
