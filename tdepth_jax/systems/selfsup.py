@@ -21,9 +21,9 @@ from tdepth_jax.losses import motion as motion_losses
 from tdepth_jax.losses import photometric
 from tdepth_jax.models import depth as depth_models
 from tdepth_jax.models import pose as pose_models
-from tdepth_jax.systems import optimizers
+from tdepth_jax.systems import optimizers, pretrained
 from tdepth_jax.systems.base import Batch, Params, System, Term, Update
-from tdepth_jax.thermal import normalize
+from tdepth_jax.thermal import mapping, normalize
 
 # Ordered pairs (target, source) of a snippet (t-k, t, t+k), both directions: the lineage sums these four.
 PAIRS = ((1, 0), (1, 2), (0, 1), (2, 1))
@@ -47,6 +47,13 @@ class Settings:
     normalization: str = "snippet"  # of counts to about [0, 1]: full_scale | frame | snippet
     loss_scale: str = (
         "standard"  # images in the loss: standard = (x - .45)/.225 as the lineage, unit = [0, 1]
+    )
+    # What the losses compare. network: what the network sees; temporal: Shin et al.'s temporal mapping (equalisation
+    # shared by the snippet, and CLAHE), which Fan et al. use in stage 2.
+    loss_images: str = "network"
+    clahe_clip: float = 2.0  # of temporal mapping; 3 indoors, 0 = no CLAHE
+    mapping_as_published: bool = (
+        False  # the public code's mapping, which differs between the frames of a snippet
     )
     alpha: float = 0.85  # share of SSIM in the photometric distance
     smoothness_weight: float = 0.1
@@ -77,6 +84,7 @@ def make(config: ConfigDict) -> System:
         settings,
         normalization=("full_scale", "frame", "snippet"),
         loss_scale=("standard", "unit"),
+        loss_images=("network", "temporal"),
         auto_mask=("mix", "l1", "off"),
         loss_depth=("free", "batch"),
         padding=("border", "zeros"),
@@ -137,6 +145,16 @@ def make(config: ConfigDict) -> System:
         both = [found[p] if p in found else se3.inverse(found[p[::-1]]) for p in PAIRS]
         return jnp.stack(both), terms
 
+    def loss_images(counts: Array, unit: Array, valid: Array | None) -> Array:
+        if settings.loss_images == "temporal":
+            unit = mapping.temporal_mapping(
+                counts,
+                valid=None if valid is None else valid[:, None],
+                clip_limit=settings.clahe_clip,
+                as_published=settings.mapping_as_published,
+            )
+        return normalize.standardize(unit) if settings.loss_scale == "standard" else unit
+
     def loss(
         params: Params, mutable: Params, batch: Batch, targets: Any, rng: Array
     ) -> tuple[dict[str, Term], Params]:
@@ -145,7 +163,7 @@ def make(config: ConfigDict) -> System:
         if settings.loss_depth == "batch":
             depth = depth * jnp.mean(1.0 / depth)
         motion, pose_terms = poses_of(params, unit, depth, batch["thermal/K"], valid)
-        images = normalize.standardize(unit) if settings.loss_scale == "standard" else unit
+        images = loss_images(batch["thermal/image"], unit, valid)
         views = _pair_views(images, depth, motion, batch["thermal/K"], valid, settings)
         terms = _pair_terms(views, settings)
         sums, counts = zip(
@@ -197,7 +215,7 @@ def make(config: ConfigDict) -> System:
         predict=predict,
         panels=panels,
         motion=motion,
-        pretrained={"depth/vit": f"{model.backbone_weights}/vit"} if model.backbone_weights else {},
+        pretrained=pretrained.of_depth_net("depth", model.backbone_weights, output=model.output),
     )
 
 
