@@ -1,0 +1,310 @@
+"""MS2 from a generated tree in the released layout: known points land where calib.npy says they do."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from rig_scene import Camera, K, draw, drive, landed, motion, points, turn
+
+from tdepth_jax import errors, prepare
+from tdepth_jax.data import raw
+from tdepth_jax.data.datasets import ms2
+from tdepth_jax.data.sources import open_split
+
+FRAMES = 5
+# Where the cameras sit in the rig (that of the left NIR camera): rotated, apart in all axes, in metres.
+THERMAL = motion(turn("y", 1.5) @ turn("x", -1), (0.15, 0.04, -0.03))
+RGB = motion(turn("z", 0.7) @ turn("y", -1), (-0.12, -0.05, 0.02))
+BASELINES = {"thr": 0.3, "rgb": 0.25, "nir": 0.2}
+RIG = {
+    "thr": Camera(K(420.0, 315.5, 130.25), (256, 640), THERMAL),
+    "rgb": Camera(K(700.0, 610.0, 190.0), (384, 1224), RGB),
+    "nir": Camera(K(640.0, 650.0, 170.0), (352, 1280), np.eye(4)),
+}
+RIG |= {
+    f"{name}_right": Camera(cam.K, cam.size, cam.rig_from_camera @ motion(t=(BASELINES[name], 0, 0)))
+    for name, cam in list(RIG.items())
+}
+POSES = drive(FRAMES)
+POINTS = points(np.random.default_rng(1))
+# What a point looks like: its own count, its own grey.
+COUNTS = 3000 + 40 * np.arange(len(POINTS))
+GREY = 5 + 10 * np.arange(len(POINTS))
+
+
+def calib():
+    """By the authors' definitions: x_right = R x_left + T; x_thr = R_nir2thr x_nir + T_nir2thr; T in mm."""
+    found = {}
+    for name in ("thr", "rgb", "nir"):
+        found |= {f"K_{name}L": RIG[name].K, f"R_{name}R": np.eye(3)}
+        found[f"T_{name}R"] = np.array([[-1000.0 * BASELINES[name]], [0], [0]])
+    found["K_thrR"] = RIG["thr"].K
+    for name in ("thr", "rgb"):
+        other_from_nir = np.linalg.inv(RIG[name].rig_from_camera)
+        found |= {f"R_nir2{name}": other_from_nir[:3, :3], f"T_nir2{name}": 1000 * other_from_nir[:3, 3:]}
+    return found
+
+
+def picture(name, i):
+    modality = name.removesuffix("_right")
+    values, background = (COUNTS, 2900) if modality == "thr" else (GREY, 0)
+    image, depth = draw(RIG[name], POINTS, POSES[i], values, background)
+    if modality == "thr":
+        return image.astype(np.uint16), depth
+    if modality == "nir":
+        return image.astype(np.uint8), depth
+    # OpenCV writes BGR: red is the point's grey, so a swap of channels would show.
+    return np.stack([0 * image, 0 * image + 9, image], -1).astype(np.uint8), depth
+
+
+def write_sequence(root, name):
+    sync, proj, odom = (root / part / name for part in ("sync_data", "proj_depth", "odom"))
+    for modality in ("thr", "rgb", "nir"):
+        for part in ("img_left", "img_right"):
+            (sync / modality / part).mkdir(parents=True)
+        for part in ("depth", "depth_multi", "depth_filtered", "intensity"):
+            (proj / modality / part).mkdir(parents=True)
+        (odom / modality).mkdir(parents=True)
+        first = POSES[0] @ RIG[modality].rig_from_camera
+        for i in range(FRAMES):
+            image, depth = picture(modality, i)
+            right, _ = picture(f"{modality}_right", i)
+            cv2.imwrite(str(sync / modality / "img_left" / f"{i:06d}.png"), image)
+            cv2.imwrite(str(sync / modality / "img_right" / f"{i:06d}.png"), right)
+            units = np.rint(depth * 256).astype(np.uint16)
+            for part, factor in (("depth_filtered", 1), ("depth", 2), ("depth_multi", 3)):
+                cv2.imwrite(str(proj / modality / part / f"{i:06d}.png"), (units * factor).astype(np.uint16))
+            pose = np.linalg.inv(first) @ POSES[i] @ RIG[modality].rig_from_camera
+            np.savetxt(odom / modality / f"{i:06d}.txt", pose)
+        for side in ("left", "right"):
+            times = [f"{1628215000 + i / 15:.6f}" for i in range(FRAMES)]
+            (sync / modality / f"img_{side}_timestamp.txt").write_text("\n".join(times) + "\n")
+    np.save(sync / "calib.npy", calib(), allow_pickle=True)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A tree with one sequence of four splits, never to be changed."""
+    root = tmp_path_factory.mktemp("ms2")
+    write_sequence(root, ms2.SPLITS["train"][0])
+    for split in ("val", "test_night", "test_rain"):
+        for part in ("sync_data", "proj_depth", "odom"):
+            shutil.copytree(root / part / ms2.SPLITS["train"][0], root / part / ms2.SPLITS[split][-1])
+    (root / "sync_data" / "_2021-08-13-15-42-41").mkdir()  # taken off the authors' list: ignored
+    return root
+
+
+@pytest.fixture
+def copy(tree, tmp_path):
+    return shutil.copytree(tree, tmp_path / "raw")
+
+
+def run(raw_dir, out, *more):
+    prepare.main(["ms2", f"--raw={raw_dir}", f"--out={out}", "--jobs=1", *more])
+    return out / "ms2"
+
+
+@pytest.fixture(scope="module")
+def everything(tree, tmp_path_factory):
+    return run(tree, tmp_path_factory.mktemp("out"), "--cameras=rgb,nir,thermal", "--right")
+
+
+def refused(capsys, raw_dir, out, *more):
+    with pytest.raises(SystemExit) as caught:
+        errors.run_door(lambda argv: run(raw_dir, out, *more))
+    assert caught.value.code == 2
+    assert not list(out.rglob("*.json"))
+    *_, last = capsys.readouterr().err.strip().splitlines()
+    assert last.startswith("error: ")
+    return last
+
+
+def test_the_splits_are_the_authors():
+    assert {split: len(names) for split, names in ms2.SPLITS.items()} == {
+        "train": 8, "val": 3, "test_day": 3, "test_night": 3, "test_rain": 3,
+    }  # fmt: skip
+    assert len({name for names in ms2.SPLITS.values() for name in names}) == 20
+
+
+def test_files_are_stored_as_they_are(tree, everything):
+    train = open_split(everything, "train")
+    assert len(train) == FRAMES
+    frame, sync = train[2], tree / "sync_data" / ms2.SPLITS["train"][0]
+    for camera, folder in ms2.FOLDERS.items():
+        for key, side in ((camera, "left"), (f"{camera}_right", "right")):
+            want = cv2.imread(str(sync / folder / f"img_{side}" / "000002.png"), cv2.IMREAD_UNCHANGED)
+            want = want[..., ::-1] if camera == "rgb" else want
+            np.testing.assert_array_equal(frame[f"{key}/image"], want)
+            assert frame[f"{key}/image"].dtype == (np.uint16 if camera == "thermal" else np.uint8)
+        png = cv2.imread(
+            str(tree / "proj_depth" / sync.name / folder / "depth_filtered" / "000002.png"),
+            cv2.IMREAD_UNCHANGED,
+        )
+        np.testing.assert_array_equal(frame[f"{camera}/depth"], np.float32(png / 256))  # metres, no rounding
+    assert frame["timestamp_ns"] == 1628215000133333000
+    assert frame["condition"] == "day_or_rain"
+    assert open_split(everything, "test_rain")[0]["condition"] == "rain"
+
+
+def test_known_points_land_where_the_calibration_says(everything):
+    """Depth, K, millimetres, row order, left to right, thermal to RGB and NIR: one mistake and points miss."""
+    frame = open_split(everything, "train")[0]
+    thermal, depth, Kt = frame["thermal/image"].astype(float), frame["thermal/depth"], frame["thermal/K"]
+    grey = np.where(depth > 0, (thermal - 3000) / 40 * 10 + 5, 0)  # the same point in the other images
+    for camera in ("rgb", "nir"):
+        target = frame["rgb/image"][..., 0] if camera == "rgb" else frame["nir/image"]
+        to = frame[f"{camera}_from_thermal"].astype(float)
+        assert landed(grey, depth, Kt, frame[f"{camera}/K"], to, target) == 1
+        assert landed(grey, depth, Kt, frame[f"{camera}/K"], np.linalg.inv(to), target, least=3) < 0.5
+        transposed = to.copy()
+        transposed[:3, :3] = to[:3, :3].T
+        assert landed(grey, depth, Kt, frame[f"{camera}/K"], transposed, target, least=3) < 0.5
+    right, shift = frame["thermal_right/image"], frame["thermal_right_from_thermal"]
+    assert landed(thermal * (depth > 0), depth, Kt, frame["thermal_right/K"], shift, right) == 1
+    assert (
+        landed(
+            thermal * (depth > 0), depth, Kt, frame["thermal_right/K"], np.linalg.inv(shift), right, least=3
+        )
+        < 0.5
+    )
+    for camera in ("rgb", "nir"):
+        image = frame[f"{camera}/image"][..., 0] if camera == "rgb" else frame[f"{camera}/image"]
+        other = frame[f"{camera}_right/image"]
+        other = other[..., 0] if camera == "rgb" else other
+        shift = frame[f"{camera}_right_from_{camera}"]
+        args = frame[f"{camera}/depth"], frame[f"{camera}/K"], frame[f"{camera}_right/K"], shift, other
+        assert landed(image, *args) == 1
+    # Rectified: a point of the left image lies in the same row of the right one, further left by f b / z.
+    value = np.unique(thermal[depth > 0])[7]
+    (v, u), (v2, u2) = (np.argwhere(image == value).mean(0) for image in (thermal, right))
+    z = depth[thermal == value].max()
+    assert v == v2
+    assert u - u2 == pytest.approx(420 * BASELINES["thr"] / z, abs=1.01)
+
+
+def test_poses_carry_points_from_frame_to_frame(everything):
+    frames = [open_split(everything, "train")[i] for i in (0, 3)]
+    for camera in ("thermal", "rgb", "nir"):
+        images = [f[f"{camera}/image"] if camera != "rgb" else f["rgb/image"][..., 0] for f in frames]
+        a, b = (f[f"{camera}/world_from_camera"].astype(float) for f in frames)
+        depth, Kc = frames[0][f"{camera}/depth"], frames[0][f"{camera}/K"]
+        image = images[0] * (depth > 0)
+        assert landed(image, depth, Kc, Kc, np.linalg.inv(b) @ a, images[1]) == 1
+        assert landed(image, depth, Kc, Kc, np.linalg.inv(a) @ b, images[1], least=3) < 0.5
+    np.testing.assert_allclose(frames[0]["thermal/world_from_camera"], np.eye(4), atol=1e-6)
+
+
+def test_the_facts_of_the_data_set(everything):
+    facts = open_split(everything, "train").metadata
+    assert facts["sensor"]["planck"] == {"R": 380747.0, "B": 1428.0, "F": 1.0, "O": -88.539}
+    assert facts["protocol"] == "sup4thermal"
+    assert facts["frame_step"] == {"train": 1, "val": 3, "test_night": 10, "test_rain": 10}
+    assert facts["baseline_metres"] == pytest.approx({"thermal": 0.3, "rgb": 0.25, "nir": 0.2})
+    assert facts["depth_source"] == "depth_filtered"
+    assert "train lacks 7 of 8 sequences" in facts["checks"][0]
+    assert not any("poses" in note for note in facts["checks"])
+
+
+def test_unfiltered_depth_other_cameras_and_no_depth(tree, tmp_path):
+    root = run(tree, tmp_path / "a", "--depth=unfiltered", "--cameras=thermal", "--splits=val", "--fps=15")
+    val = open_split(root, "val")
+    filtered = draw(RIG["thr"], POINTS, POSES[1], COUNTS)[1]
+    np.testing.assert_allclose(val[1]["thermal/depth"], 2 * filtered, atol=2 / 256)
+    assert val.features == {
+        "sequence", "index", "timestamp_ns", "condition", "thermal/image", "thermal/K", "thermal/depth",
+        "thermal/world_from_camera",
+    }  # fmt: skip
+    assert val[3]["timestamp_ns"] == 200_000_000
+    root = run(tree, tmp_path / "b", "--depth=none", "--splits=val")
+    assert "thermal/depth" not in open_split(root, "val").features
+
+
+def test_sequences_without_odometry_and_frames_without_depth(copy, tmp_path, capsys):
+    shutil.rmtree(copy / "odom" / ms2.SPLITS["val"][-1])
+    (copy / "proj_depth" / ms2.SPLITS["val"][-1] / "thr" / "depth_filtered" / "000003.png").unlink()
+    val = open_split(run(copy, tmp_path / "out"), "val")
+    assert "thermal/world_from_camera" not in val[0]
+    assert ("thermal/depth" in val[2], "thermal/depth" in val[3]) == (True, False)
+    said = capsys.readouterr().err
+    assert "has no poses" in said
+    assert "has no depth for 1 of 5 frames" in said
+
+
+def change_calib(root, **changes):
+    path = root / "sync_data" / ms2.SPLITS["train"][0] / "calib.npy"
+    found = calib() | changes
+    np.save(path, {key: value for key, value in found.items() if value is not None}, allow_pickle=True)
+
+
+def eight_bit(root):
+    path = root / "sync_data" / ms2.SPLITS["train"][0] / "thr" / "img_left" / "000000.png"
+    cv2.imwrite(str(path), cv2.imread(str(path)))
+
+
+TRAIN = ms2.SPLITS["train"][0]
+BROKEN = {
+    "no sync_data": (lambda r: (r / "sync_data").rename(r / "sync"), "holds no folder sync_data; give"),
+    "calibration in metres": (
+        lambda r: change_calib(r, T_nir2thr=calib()["T_nir2thr"] / 1000), "the release has millimetres there"),
+    "calibration without a key": (lambda r: change_calib(r, R_nir2rgb=None), "calib.npy lacks R_nir2rgb; it has"),
+    "a transposed K": (lambda r: change_calib(r, K_thrL=np.zeros((3, 4))), "K_thrL is no 3x3 matrix"),
+    "K of the uncropped image": (
+        lambda r: change_calib(r, K_thrL=K(420, 315, 260)), "(315.0, 260.0) of K_thrL lies outside the 640x256 image"),
+    "mirrored R": (lambda r: change_calib(r, R_thrR=np.diag([1, 1, -1])), "R_thrR, T_thrR are no rotation and shift"),
+    "no calibration": (lambda r: (r / "sync_data" / TRAIN / "calib.npy").unlink(), "calib.npy cannot be read"),
+    "8-bit previews": (eight_bit, "000000.png has 8 bits and PNG colour type 2, wanted 16 bits and one channel"),
+    "a missing image": (
+        lambda r: (r / "sync_data" / TRAIN / "rgb" / "img_left" / "000003.png").unlink(),
+        "lacks 1 of 5 files, the first is 000003.png"),
+    "no depth archive": (lambda r: shutil.rmtree(r / "proj_depth"), "unpack the proj_depth archive there"),
+    "times of another sequence": (
+        lambda r: (r / "sync_data" / TRAIN / "thr" / "img_left_timestamp.txt").write_text("1\n2\n"),
+        "img_left_timestamp.txt has 2 lines for 5 frames"),
+    "half a pose": (
+        lambda r: (r / "odom" / TRAIN / "thr" / "000000.txt").write_text("1 0 0"), "holds 3 numbers, wanted a 4x4"),
+    "a cut image": (
+        lambda r: (r / "sync_data" / TRAIN / "thr" / "img_left" / "000004.png").write_bytes(b"\x89PNG\r\n\x1a\n1234"),
+        "000004.png is cut short"),
+    "depth of another camera": (
+        lambda r: shutil.copy(
+            r / "proj_depth" / TRAIN / "rgb" / "depth_filtered" / "000000.png",
+            r / "proj_depth" / TRAIN / "thr" / "depth_filtered" / "000000.png"),
+        "its image (256, 640) (height, width); is it of another camera?"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_trees_are_one_sentence_and_nothing_is_written(copy, tmp_path, capsys, name):
+    spoil, says = BROKEN[name]
+    spoil(copy)
+    assert says in refused(capsys, copy, tmp_path / "out", "--splits=train")
+
+
+def test_flags_that_cannot_be(tree, tmp_path, capsys):
+    assert "there is no 'lidar'; choose among thermal, rgb, nir" in refused(
+        capsys, tree, tmp_path, "--cameras=lidar"
+    )
+    assert "there is no 'test'" in refused(capsys, tree, tmp_path, "--splits=test")
+    assert "--fps=0" in refused(capsys, tree, tmp_path, "--fps=0")
+    assert "holds none of the sequences of test_day" in refused(capsys, tree, tmp_path, "--splits=test_day")
+
+
+def test_poses_the_other_way_round_and_in_millimetres_are_noted(copy, tmp_path, capsys):
+    poses = np.stack(drive(40))
+    assert raw.motion_notes(poses, "x") == []
+    assert "drives backwards" in raw.motion_notes(np.linalg.inv(poses), "x")[0]
+    poses[:, :3, 3] *= 1000
+    assert "in millimetres?" in raw.motion_notes(poses, "x")[0]
+
+
+@pytest.mark.real
+def test_the_real_frames_decode_to_their_known_counts(real_data):
+    """Levels measured with another reader on the released frames (see the folder's SOURCE)."""
+    for stem, want in (("000011", (3211, 5756)), ("002079", (3403, 5919))):
+        data = raw.png(real_data / "ms2_sample" / f"left_{stem}_thr.png", "image")
+        assert raw.png_size(data) == ms2.SIZES["thermal"]
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        assert (image.min(), image.max()) == want
+        rgb = raw.png(real_data / "ms2_sample" / f"left_{stem}_rgb.png", "color")
+        assert raw.png_size(rgb) == ms2.SIZES["rgb"]
