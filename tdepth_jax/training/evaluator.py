@@ -68,7 +68,7 @@ def evaluate(
         )
     batches = eval_batches(
         source,
-        keys=_keys(source),
+        keys=inputs_of(source) | {TRUTH},
         image_size=image_size,
         batch_size=batch_size,
         host=host,
@@ -103,7 +103,7 @@ def score(
     rows, clock, images = [], _Clock(), 0
     for batch in batches:
         with clock:
-            predicted = _depth(predict(_inputs(batch)))
+            predicted = _depth(predict(inputs(batch)))
         rows.append(scorer.rows(batch, predicted))
         images = len(predicted)
     if not rows:
@@ -137,14 +137,14 @@ def revisit(
     subset: Any = _Subset(source, examples)
     batches = eval_batches(
         subset,
-        keys=_keys(source),
+        keys=inputs_of(source) | {TRUTH},
         image_size=image_size,
         batch_size=batch_size,
         host=0,
         hosts=1,
     )
     for batch in batches:
-        predicted = _depth(predict(_inputs(batch)))
+        predicted = _depth(predict(inputs(batch)))
         truth = np.asarray(batch[TRUTH])
         valid = scoring.usable(batch, (truth.shape[1], truth.shape[2]))
         for i in np.nonzero(batch["mask"])[0]:
@@ -207,8 +207,9 @@ def headline(result: Mapping[str, Any]) -> dict[str, float]:
     return {k: v for k, v in found.items() if v is not None}
 
 
-def _keys(source: Any) -> frozenset[str]:
-    return INPUTS | {TRUTH} | ({VALID} & source.features)
+def inputs_of(source: Any) -> frozenset[str]:
+    """The keys that predictors of depth and of motion see, of those the split has."""
+    return INPUTS | ({VALID} & source.features)
 
 
 class _Clock:
@@ -234,13 +235,13 @@ def _depth(outputs: Mapping[str, Any]) -> Float[np.ndarray, "b h w 1"]:
     return np.asarray(outputs["depth"], np.float32)
 
 
-def _inputs(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def inputs(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What the predictor sees, the usable-pixel mask at the image's size as in training."""
-    inputs = {key: batch[key] for key in sorted(INPUTS)}
+    seen = {key: batch[key] for key in sorted(INPUTS)}
     if VALID in batch:
-        size = inputs["thermal/image"].shape[1:3]
-        inputs[VALID] = np.stack([resize_valid(np.asarray(v[..., 0]), size) for v in batch[VALID]])[..., None]
-    return inputs
+        size = seen["thermal/image"].shape[1:3]
+        seen[VALID] = np.stack([resize_valid(np.asarray(v[..., 0]), size) for v in batch[VALID]])[..., None]
+    return seen
 
 
 def _all_hosts(rows: np.ndarray) -> np.ndarray:

@@ -157,7 +157,7 @@ def test_the_usable_pixel_mask_is_obeyed_at_the_truths_size():
         frames=frames(2),
         protocols=protocols(("none",)),
     )
-    seen = evaluator._inputs(batch | {"thermal/valid": valid})["thermal/valid"]
+    seen = evaluator.inputs(batch | {"thermal/valid": valid})["thermal/valid"]
     assert seen.shape == (2, 4, 4, 1)  # the predictor gets it at its image's size
     assert seen.dtype == bool
     right = score(truth[:, :, W // 2 :], prediction[:, :, W // 2 :], protocols=protocols(("none",)))
