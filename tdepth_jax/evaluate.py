@@ -59,6 +59,12 @@ def parser() -> argparse.ArgumentParser:
         default=True,
         help="also score the best constant and the best row-wise depth of the training split [yes]",
     )
+    add(
+        "--poses",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="also score the camera's motion on every frame, where the method gives one and the split has poses [yes]",
+    )
     return p
 
 
@@ -86,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         batch_size=args.batch_size,
         baselines=args.baselines,
         pictures=args.pictures,
+        poses=args.poses,
     )
     result, page = evaluation.evaluate_run(args.workdir, request)
     print(tables.overview(result))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
+from jaxtyping import Float
 
 WIDTH, HEIGHT = 420, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 24
@@ -91,16 +92,45 @@ def bars(rows: Sequence[tuple[str, float, tuple[float, float] | None]]) -> str:
     return _svg("".join(parts), alt, width, len(rows) * pitch + 6)
 
 
+def top_view(path: Mapping[str, Sequence[Sequence[float]]]) -> str:
+    """A trajectory from above, [right, ahead] in metres to one scale: "truth" in grey, "predicted" emphasised."""
+    truth, predicted = (np.asarray(path[name], float) for name in ("truth", "predicted"))
+    x, z, height = top_view_spans(np.concatenate([truth, predicted]))
+    frame = _Frame(x, z, height)
+    parts = [frame.axes()]
+    for kind, points in (("path true", truth), ("path", predicted)):
+        parts.append(f'<polyline class="{kind}" points="{_text(frame.points(*points.T))}"/>')
+    start = frame.point(*truth[0])
+    parts.append(f'<circle class="start" cx="{start[0]:.1f}" cy="{start[1]:.1f}" r="3.5"/>')
+    return _svg("".join(parts), "trajectory from above, metres", height=height)
+
+
+def top_view_spans(
+    points: Float[np.ndarray, "n 2"],
+) -> tuple[tuple[float, float], tuple[float, float], int]:
+    """(span right, span ahead, height in pixels) of a drawing `WIDTH` wide that shows metres alike on both axes."""
+    low, high = points.min(0), points.max(0)
+    room = 1.08 * np.maximum(high - low, 1e-3)
+    inner = WIDTH - _LEFT - _RIGHT
+    metres = float(room.max()) / inner  # per pixel: neither side is longer than the drawing is wide
+    rows = round(min(max(float(room[1]) / metres, 80.0), inner))
+    half = np.array([inner, rows]) * metres / 2
+    (x0, z0), (x1, z1) = (low + high) / 2 - half, (low + high) / 2 + half
+    return (float(x0), float(x1)), (float(z0), float(z1)), rows + _TOP + _BOTTOM
+
+
 class _Frame:
     """Maps data to pixels of the drawing and draws its axes."""
 
-    def __init__(self, x: tuple[float, float], y: tuple[float, float]):
-        self.x, self.y = x, y
+    def __init__(self, x: tuple[float, float], y: tuple[float, float], height: int = HEIGHT):
+        self.x, self.y, self.height = x, y, height
 
     def point(self, x: float, y: float) -> tuple[float, float]:
         u = (x - self.x[0]) / (self.x[1] - self.x[0])
         v = (y - self.y[0]) / (self.y[1] - self.y[0])
-        return _LEFT + u * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - v * (HEIGHT - _TOP - _BOTTOM)
+        return _LEFT + u * (WIDTH - _LEFT - _RIGHT), self.height - _BOTTOM - v * (
+            self.height - _TOP - _BOTTOM
+        )
 
     def points(self, x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
         return [self.point(a, b) for a, b in zip(x, y, strict=True)]
@@ -116,7 +146,7 @@ class _Frame:
         for value in ticks(*self.x, about=5):
             x = self.point(value, self.y[0])[0]
             parts.append(
-                f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{short(value)}</text>'
+                f'<text class="tick" x="{x:.1f}" y="{self.height - 8}" text-anchor="middle">{short(value)}</text>'
             )
         return "".join(parts)
 

@@ -29,9 +29,16 @@ from tdepth_jax.metrics import baselines as still
 from tdepth_jax.metrics.protocols import ALIGNMENTS, PUBLISHED, Protocol, is_indoor, protocols
 from tdepth_jax.reports import frames, html
 from tdepth_jax.systems.base import System
-from tdepth_jax.training import evaluator
+from tdepth_jax.training import evaluator, trajectories
 from tdepth_jax.training.restore import Run, load_run
 
+NO_DEPTH: dict[str, Any] = {  # of a split with poses alone, what a result says of depth
+    "without_depth": 0,
+    "failures": {"count": 0, "named": []},
+    "protocols": [],
+    "frames": [],
+    "stride": 1,
+}
 PROCEDURAL = (
     "ThermalWorld is a procedural test bed: figures on it compare methods and catch mistakes; "
     "they are no evidence about the real world."
@@ -58,6 +65,7 @@ class Request:
       batch_size: frames per prediction.
       baselines: also score the best constant and row-wise depth.
       pictures: frames shown under each of worst, typical and best.
+      poses: also score the camera's motion where the method gives one and the split has poses.
     """
 
     dataset: str | None = None
@@ -72,6 +80,7 @@ class Request:
     batch_size: int | None = None
     baselines: bool = True
     pictures: int = 4
+    poses: bool = True
 
     def protocols(
         self, run: Run | None = None, metadata: Mapping[str, Any] = MappingProxyType({})
@@ -119,12 +128,18 @@ def evaluate_run(workdir: pathlib.Path, request: Request) -> tuple[dict[str, Any
     dataset = request.dataset or run.config.eval.dataset or run.config.data.dataset
     split = request.split or run.config.eval.split
     source = sources.open_split(dataset, split)
-    if evaluator.TRUTH not in source.features:
-        raise UserError(_without_truth(run, source, dataset, split, request))
-    asked = request.protocols(run, source.metadata)
     predict = functools.partial(jax.jit(run.system.predict), run.variables)
     image_size = tuple(run.config.data.image_size)
     batch_size = request.batch_size or run.config.eval.batch_size
+    poses = _poses(run, source, image_size, batch_size) if request.poses else None
+    if evaluator.TRUTH not in source.features:
+        if not poses:
+            raise UserError(_without_truth(run, source, dataset, split, request))
+        result = NO_DEPTH | {"images": len(source), "poses": poses}
+        result |= _about(run, workdir, source, dataset, split, None)
+        result["notes"].append("This split has no ground-truth depth: only the camera's motion is scored.")
+        return result, pathlib.Path(html.report(workdir, result, history=_history(workdir)))
+    asked = request.protocols(run, source.metadata)
     fitted = _baselines(run, asked) if request.baselines else None
     result = evaluator.evaluate(
         predict,
@@ -136,7 +151,7 @@ def evaluate_run(workdir: pathlib.Path, request: Request) -> tuple[dict[str, Any
         stride=_stride(len(source), request.max_images, run.config.eval.stride),
         progress=_bar,
     )
-    result |= _about(run, workdir, source, dataset, split, result["images_per_sec"])
+    result |= _about(run, workdir, source, dataset, split, result["images_per_sec"]) | {"poses": poses}
     if request.baselines and not fitted:
         result["notes"].append(
             "No baselines: the run's training split has no ground-truth depth to fit them on."
@@ -145,6 +160,19 @@ def evaluate_run(workdir: pathlib.Path, request: Request) -> tuple[dict[str, Any
     gallery = _gallery(result, predict, source, image_size, batch_size, lead, request.pictures)
     page = html.report(workdir, result, gallery=gallery, history=_history(workdir))
     return result, pathlib.Path(page)
+
+
+def _poses(run: Run, source: Any, image_size: tuple[int, int], batch_size: int) -> dict[str, Any] | None:
+    if run.system.motion is None or trajectories.POSE not in source.features:
+        return None
+    motion = functools.partial(jax.jit(run.system.motion), run.variables)
+    return trajectories.evaluate(
+        motion,
+        source,
+        image_size=image_size,
+        batch_size=batch_size,
+        progress=functools.partial(_bar, desc="poses"),
+    )
 
 
 def _stride(count: int, most: int | None, default: int) -> int:
@@ -314,8 +342,6 @@ def _history(workdir: pathlib.Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _bar(batches: Iterable, total: int) -> Iterable:
+def _bar(batches: Iterable, total: int, desc: str = "evaluating") -> Iterable:
     quiet = not sys.stderr.isatty() or jax.process_index() != 0
-    return tqdm(
-        batches, total=total, unit="batch", desc="evaluating", disable=quiet, dynamic_ncols=True, leave=False
-    )
+    return tqdm(batches, total=total, unit="batch", desc=desc, disable=quiet, dynamic_ncols=True, leave=False)

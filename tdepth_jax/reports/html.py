@@ -13,9 +13,10 @@ import numpy as np
 from etils import epath
 from jaxtyping import UInt8
 
-from tdepth_jax.reports import charts, frames, tables
+from tdepth_jax.reports import charts, frames, paths, tables
 
 WORST_ROWS = 20
+MOST_TRAJECTORIES = 12  # drawn
 _FIRST_CURVES = ("loss", "images_per_sec", "mfu", "abs_rel")  # by the last part of their names
 _MOST_CURVES = 9
 
@@ -29,7 +30,7 @@ def report(
 ) -> epath.Path:
     """Writes `eval/<dataset>-<split>/{metrics.json,report.html}` under a run; returns the page's path.
 
-    Each file appears whole or not at all.
+    Where poses were scored, trajectory-….png show the paths from above. Each file appears whole or not at all.
 
     Args:
       workdir: the run's directory, local or gs://.
@@ -43,15 +44,20 @@ def report(
     numbers = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "metrics.json", numbers)
+    for trajectory in (result.get("poses") or {}).get("trajectories", ())[:MOST_TRAJECTORIES]:
+        write_whole(folder / paths.file_name(trajectory), paths.encode(paths.picture(trajectory)))
     write_whole(folder / "report.html", page)
     return folder / "report.html"
 
 
-def write_whole(path: epath.Path, text: str) -> None:
+def write_whole(path: epath.Path, content: str | bytes) -> None:
     """Writes beside the target, then renames: no reader ever sees half a file."""
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
-        temporary.write_text(text)
+        if isinstance(content, bytes):
+            temporary.write_bytes(content)
+        else:
+            temporary.write_text(content)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -73,10 +79,10 @@ def render(
         trim_blocks=True,
     )
     environment.filters["capitalise"] = lambda text: text[:1].upper() + text[1:]
-    lead = leading(result)
+    lead = leading(result) if result["protocols"] else None  # a split may have poses and no depth
     return environment.get_template("report.html.j2").render(
         result=result,
-        lead=_headline(lead),
+        lead=_headline(lead) if lead else None,
         shown=tables.SHOWN,
         titles=tables.TITLES,
         number=tables.number,
@@ -85,10 +91,11 @@ def render(
         label=tables.label,
         groups=tables.shown,
         ordinal=tables.ordinal,
-        histograms=_histograms(result, lead["frames_key"]),
+        histograms=_histograms(result, lead["frames_key"]) if lead else [],
         pictures=_pictures(gallery),
         legend=[_legend(*bar) for bar in gallery.legend] if gallery else [],
-        worst=_worst(result, lead["frames_key"]),
+        worst=_worst(result, lead["frames_key"]) if lead else [],
+        poses=_poses(result.get("poses")),
         curves=_curves(history),
     )
 
@@ -151,6 +158,23 @@ def _histogram(name: str, values: Sequence[float], top: float) -> dict[str, Any]
 def _worst(result: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     rows = frames.worst_first(result["frames"], key)[:WORST_ROWS]
     return [{**row, "scores": row[key]} for row in rows]
+
+
+def _poses(poses: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    from markupsafe import Markup
+
+    if not poses:
+        return None
+    rows = [(f"{t['name']}, frames {t['first']}–{t['last']}", t) for t in poses["trajectories"]]
+    rows = (rows if 1 < len(rows) <= tables.MOST_SEQUENCES else []) + [("all", poses["all"])]
+    rows += [(b["name"], b) for b in poses["baselines"]]
+    drawn = poses["trajectories"][:MOST_TRAJECTORIES]
+    return {
+        "describe": poses["describe"],
+        "rows": [tables.pose_row(*row) for row in rows],
+        "count": len(poses["trajectories"]),
+        "drawn": [{"title": paths.caption(t), "svg": Markup(charts.top_view(t["path"]))} for t in drawn],
+    }
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -100,7 +100,29 @@ def overview(result: dict[str, Any]) -> str:
     if result["without_depth"]:
         parts.append(f"{result['without_depth']} frames have no ground truth in range and are not scored.")
     parts += failures(result)
-    return "\n\n".join(["\n".join(parts), *map(protocol_table, result["protocols"])])
+    tables = [protocol_table(p) for p in result["protocols"]]
+    tables += [pose_table(result["poses"])] if result.get("poses") else []
+    return "\n\n".join(["\n".join(parts), *tables])
+
+
+def pose_table(poses: dict[str, Any]) -> str:
+    """Camera motion: each trajectory where they are few, all, and the motions that see no image."""
+    header = ["", "frames", "path m", "ATE m (5 frames)", "RE rad (5 frames)", "ATE m SE3", "ATE m Sim3"]
+    header += ["RPE m", "RPE °", "scale"]
+    pieces = poses["trajectories"]
+    some = pieces if 1 < len(pieces) <= MOST_SEQUENCES else []
+    named = [(f"{t['name']} {t['first']}–{t['last']}", t) for t in some]
+    named += [(t["name"], t) for t in (poses["all"], *poses["baselines"])]
+    return f"camera motion; {poses['describe']}\n{aligned(header, [pose_row(*row) for row in named])}"
+
+
+def pose_row(name: str, found: dict[str, Any]) -> list[str]:
+    """A row of `pose_table`, whose figures have four digits as the published ones."""
+    spread = [
+        f"{number(found[k], 4)} ± {number(found[f'{k}_std'], 4)}" for k in ("snippet_ate", "snippet_re")
+    ]
+    whole = [number(found[k], 3) for k in ("ate_se3", "ate_sim3", "rpe_step", "rpe_turn", "scale")]
+    return [name, str(found["frames"]), number(found["metres"], 1), *spread, *whole]
 
 
 def failures(result: dict[str, Any]) -> list[str]:

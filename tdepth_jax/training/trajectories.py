@@ -20,10 +20,10 @@ MOST_POINTS = 400  # of a drawn path
 Motion = Callable[[Mapping[str, np.ndarray]], Any]
 
 DESCRIBE = (
-    f"Snippets: every {pose.SNIPPET} consecutive frames, each scaled to the ground truth, mean ± standard deviation "
-    f"over snippets; ATE = ||g - s·p|| / {pose.SNIPPET}, RE = mean angle, as published for ViViD (Shin et al., 2022; Fan et "
-    "al., 2024). Whole trajectories: ATE = root mean square distance after rigid (SE3) or similarity (Sim3) alignment, "
-    "RPE = root mean square over steps of one frame at the scale of Sim3; of several sequences, over all their frames."
+    f"snippets: every {pose.SNIPPET} consecutive frames, scaled to the ground truth, mean ± standard deviation over "
+    f"snippets; ATE = ||g - s·p|| / {pose.SNIPPET}, RE = mean angle, as published for ViViD (Shin et al., 2022; Fan "
+    "et al., 2024). Whole trajectories: ATE = root mean square distance after rigid (SE3) or similarity (Sim3) "
+    "alignment, RPE = root mean square over steps of one frame at the scale of Sim3; of several, over all their frames"
 )
 
 

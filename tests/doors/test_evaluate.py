@@ -17,6 +17,7 @@ from tdepth_jax.data.shards import ShardWriter
 H, W = 24, 32
 HEADER = {"sequence", "index", "timestamp_ns", "condition", "thermal/image", "thermal/K"}
 WITH_DEPTH = HEADER | {"thermal/depth"}
+POSE = "thermal/world_from_camera"
 
 
 def frame(i, rng, features):
@@ -29,11 +30,19 @@ def frame(i, rng, features):
         "thermal/image": np.round(20000 / depth.clip(1, 60)).astype(np.uint16),  # the answer, readable
         "thermal/K": np.array([[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]], np.float32),
         "thermal/depth": depth.clip(1, 60).astype(np.float32),
+        POSE: place(i % 6),
     }
     return {key: every[key] for key in features}
 
 
-def write_dataset(root, splits, features=WITH_DEPTH):
+def place(i):
+    """The camera drives 1 m a frame along its axis, and sinks a little."""
+    pose = np.eye(4, dtype=np.float32)
+    pose[1:3, 3] = 0.1 * (i % 2), i
+    return pose
+
+
+def write_dataset(root, splits, features=WITH_DEPTH, **facts):
     """`root/1.0.0` with TFRecord shards, written by hand."""
     folder = root / "1.0.0"
     folder.mkdir(parents=True)
@@ -49,7 +58,8 @@ def write_dataset(root, splits, features=WITH_DEPTH):
     (folder / "features.json").write_text(
         json.dumps({"featuresDict": {"features": {key: {} for key in features}}})
     )
-    (folder / "metadata.json").write_text(json.dumps({"depth_scale": records.DEPTH_SCALE, "synthetic": True}))
+    facts = {"depth_scale": records.DEPTH_SCALE, "synthetic": True} | facts
+    (folder / "metadata.json").write_text(json.dumps(facts))
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +67,10 @@ def data(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     write_dataset(root / "world", {"train": 12, "test": 13})
     write_dataset(root / "video", {"train": 8, "test": 8}, HEADER)
+    write_dataset(root / "drive", {"test": 13}, HEADER | {POSE})
+    write_dataset(
+        root / "indoor", {"train": 6, "test": 7}, WITH_DEPTH | {POSE}, protocols=["shin2022"], max_depth=10.0
+    )
     return root
 
 
@@ -72,13 +86,20 @@ class Loss:
 
 
 def fake_run(
-    data, *, dataset="world", needs=HEADER & {"thermal/image", "thermal/K"}, scale="relative", step=7
+    data,
+    *,
+    dataset="world",
+    needs=HEADER & {"thermal/image", "thermal/K"},
+    scale="relative",
+    step=7,
+    motion=None,
 ):
     def predict(variables, batch):
         return {"depth": variables["params"]["scale"] * 20000 / batch["thermal/image"].astype(jnp.float32)}
 
     system = types.SimpleNamespace(
         predict=predict,
+        motion=motion,
         scale=scale,
         needs=frozenset(needs),
         wants=frozenset(),
@@ -214,6 +235,55 @@ def test_a_run_trained_without_depth_is_scored_without_baselines(run, data, caps
     out = capsys.readouterr().out
     assert "No baselines: the run's training split has no ground-truth depth" in out
     assert "scale is unknown" not in out
+
+
+def ahead(variables, batch):
+    """Half a metre straight ahead, whatever the pair shows."""
+    b = batch["thermal/image"].shape[0]
+    return jnp.tile(jnp.eye(4).at[2, 3].set(-0.5), (b, 1, 1))
+
+
+def test_the_data_sets_own_protocol_leads_and_poses_are_scored(run, data, capsys):
+    run.run = fake_run(data, dataset="indoor", motion=ahead)
+    evaluate.main([f"--workdir={run.workdir}"])
+    out = capsys.readouterr().out
+    folder = run.workdir / "eval" / "indoor-test"
+    assert sorted(p.name for p in folder.iterdir()) == ["metrics.json", "report.html", "trajectory-s0-0.png"]
+    result = json.loads((folder / "metrics.json").read_text())
+    assert [p["name"] for p in result["protocols"]][:2] == ["shin2022", "none/per_image"]
+    assert {p["max_depth"] for p in result["protocols"]} == {10.0}
+    assert "protocol shin2022: per-image median scaling" in out
+    assert "coldest tenth" in out
+    poses = result["poses"]
+    (one,) = poses["trajectories"]  # the second sequence has one frame
+    # five frames a snippet, 0.1 m up and down: off by 0.1 in two of them, or in three
+    assert one["snippet_ate"] == pytest.approx(2**0.5 * 0.1 / 5, rel=0.05)
+    assert one["scale"] == pytest.approx(2, rel=0.01)
+    assert "standing still" in out
+    page = (folder / "report.html").read_text()
+    assert '<div class="big">' in page
+    assert 'class="path true"' in page
+    assert "Abs Rel, shin2022" in page
+
+
+def test_a_split_with_poses_and_no_depth(run, data, capsys):
+    run.run = fake_run(data, dataset="drive", motion=ahead)
+    evaluate.main([f"--workdir={run.workdir}"])
+    out = capsys.readouterr().out
+    folder = run.workdir / "eval" / "drive-test"
+    names = sorted(p.name for p in folder.iterdir())
+    assert names == ["metrics.json", "report.html", "trajectory-s0-0.png", "trajectory-s1-0.png"]
+    assert "only the camera's motion is scored" in out
+    assert "straight ahead" in out
+    page = (folder / "report.html").read_text()
+    assert "Camera motion" in page
+    assert "Abs Rel" not in page.partition("</style>")[2]
+    assert "no ground-truth depth" in refused(capsys, f"--workdir={run.workdir}", "--no-poses")
+
+
+def test_a_published_range_is_not_changed(run, capsys):
+    error = refused(capsys, f"--workdir={run.workdir}", "--protocol=median,sup4thermal", "--max_depth=50")
+    assert "sup4thermal is scored in its published range" in error
 
 
 def test_no_run_there(tmp_path, capsys):

@@ -65,6 +65,23 @@ def test_a_curve_of_many_points_stays_small_and_ends_at_the_last():
     assert root.find(f"{SVG}circle").get("cy") == line[-1].split(",")[1]
 
 
+def test_a_trajectory_keeps_its_shape():
+    square = {"truth": [[0, 0], [10, 0], [10, 10], [0, 10]], "predicted": [[0, 0], [0, 5]]}
+    root = ET.fromstring(charts.top_view(square))
+    true, ours = (
+        np.array([p.split(",") for p in line.get("points").split()], float)
+        for line in root.iter(f"{SVG}polyline")
+    )
+    sides = np.linalg.norm(np.diff(true, axis=0), axis=1)
+    np.testing.assert_allclose(sides, sides[0], rtol=1e-3)  # metres are alike on both axes
+    assert np.linalg.norm(ours[1] - ours[0]) == pytest.approx(sides[0] / 2, rel=1e-3)
+    assert ours[1, 1] < ours[0, 1]  # ahead is up
+    still = {"truth": [[1, 1]] * 3, "predicted": [[1, 1]] * 3}
+    ET.fromstring(charts.top_view(still))
+    wide = ET.fromstring(charts.top_view({"truth": [[0, 0], [500, 1]], "predicted": [[0, 0], [500, 1]]}))
+    assert 100 < float(wide.get("viewBox").split()[3]) < 130
+
+
 def test_constant_and_single_values_do_not_divide_by_zero():
     ET.fromstring(charts.curve([1, 2], [0.0, 0.0], "flat"))
     ET.fromstring(charts.histogram([0.0], "one", top=1e-6))
