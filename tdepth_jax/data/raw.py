@@ -110,3 +110,35 @@ def warn(notes: Sequence[str]) -> list[str]:
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)
     return notes
+
+
+def depth_npy(path: Path) -> Float32[np.ndarray, "h w"]:
+    """Metres along z from a float `.npy`; what is not finite or not positive is 0, none.
+
+    Raises:
+      UserError: missing, damaged, or no float image.
+    """
+    try:
+        depth = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} cannot be read as a depth map ({error}); copy it again") from error
+    depth = depth[..., 0] if depth.ndim == 3 and depth.shape[-1] == 1 else depth
+    if depth.ndim != 2 or not np.issubdtype(depth.dtype, np.floating):
+        raise UserError(f"{path} is {depth.dtype} {depth.shape}, wanted float metres (height, width)")
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32)
+
+
+def numbers(path: Path, count: int, what: str) -> Float[np.ndarray, " n"]:
+    """`count` numbers of a text file, in reading order.
+
+    Raises:
+      UserError: missing, no numbers, or another count; `what` says what they should be.
+    """
+    try:
+        found = np.array(path.read_text().replace(",", " ").split(), np.float64)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as {what} ({error})") from error
+    if found.size != count or not np.isfinite(found).all():
+        raise UserError(f"{path} holds {found.size} numbers, wanted {count}: {what}")
+    return found

@@ -262,7 +262,7 @@ BROKEN = {
         lambda r: (r / "sync_data" / TRAIN / "thr" / "img_left_timestamp.txt").write_text("1\n2\n"),
         "img_left_timestamp.txt has 2 lines for 5 frames"),
     "half a pose": (
-        lambda r: (r / "odom" / TRAIN / "thr" / "000000.txt").write_text("1 0 0"), "holds 3 numbers, wanted a 4x4"),
+        lambda r: (r / "odom" / TRAIN / "thr" / "000000.txt").write_text("1 0 0"), "holds 3 numbers, wanted 16: a 4x4"),
     "a cut image": (
         lambda r: (r / "sync_data" / TRAIN / "thr" / "img_left" / "000004.png").write_bytes(b"\x89PNG\r\n\x1a\n1234"),
         "000004.png is cut short"),

@@ -273,14 +273,7 @@ def _depth_notes(folder: Path, stems: tuple[str, ...]) -> list[str]:
 
 def _pose(odom: Path, camera: str, stem: str) -> Float64[np.ndarray, "4 4"]:
     """Of the left camera in the first frame's: 16 numbers."""
-    path = odom / FOLDERS[camera] / f"{stem}.txt"
-    try:
-        numbers = np.array(path.read_text().replace(",", " ").split(), np.float64)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as 16 numbers ({error})") from error
-    if numbers.size != 16 or not np.isfinite(numbers).all():
-        raise UserError(f"{path} holds {numbers.size} numbers, wanted a 4x4 matrix; unpack odom again")
-    return numbers.reshape(4, 4)
+    return raw.numbers(odom / FOLDERS[camera] / f"{stem}.txt", 16, "a 4x4 matrix").reshape(4, 4)
 
 
 class Ms2(RecordsBuilder):

@@ -1,0 +1,265 @@
+"""ViViD from generated trees in both layouts: the same points land on themselves, the authors' frames are kept."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from rig_scene import Camera, K, draw, drive, landed, motion, points, turn
+
+from tdepth_jax import errors, prepare
+from tdepth_jax.data import raw
+from tdepth_jax.data.datasets import vivid
+from tdepth_jax.data.sources import open_split
+
+FRAMES = 8
+RIG = {
+    "Thermal": Camera(
+        K(435.0, 322.0, 254.5), (512, 640), motion(turn("y", 1) @ turn("z", -1.5), (0.08, 0.03, 0.01))
+    ),
+    "RGB": Camera(K(530.0, 321.0, 238.0), (480, 640), motion(turn("x", 2), (-0.04, 0, 0.02))),
+}
+RGB_FROM_THERMAL = np.linalg.inv(RIG["RGB"].rig_from_camera) @ RIG["Thermal"].rig_from_camera
+POSES = drive(FRAMES)
+POINTS = points(np.random.default_rng(3))
+COUNTS, GREY = 3000 + 40 * np.arange(len(POINTS)), 5 + 10 * np.arange(len(POINTS))
+# The sum passes 0.15 at frames 2, 3, 6 and 8 (numbers from 1); by hand.
+VELOCITIES = [0.10, 0.06, 0.20, 0.05, 0.05, 0.051, 0.15, 0.01]
+KEPT = [2, 3, 6, 8]
+
+
+def picture(name, i):
+    image, depth = draw(
+        RIG[name], POINTS, POSES[i], COUNTS if name == "Thermal" else GREY, 2900 * (name == "Thermal")
+    )
+    if name == "Thermal":
+        return image.astype(np.uint16), depth
+    return np.stack([0 * image, 0 * image + 9, image], -1).astype(np.uint8), depth  # BGR: red is the grey
+
+
+def rows(name):
+    return np.stack([(pose @ RIG[name].rig_from_camera)[:3].reshape(12) for pose in POSES])
+
+
+def write_processed(root, sequence, first=1):
+    """KAIST_VIVID as released; files are numbered from 1."""
+    folder = root / sequence
+    for name, depth_name, short in (("Thermal", "data_THERMAL", "thermal"), ("RGB", "data_RGB", "RGB")):
+        (folder / name / "data").mkdir(parents=True)
+        (folder / "Warped_Depth" / depth_name).mkdir(parents=True)
+        for i in range(FRAMES):
+            image, depth = picture(name, i)
+            cv2.imwrite(str(folder / name / "data" / f"{i + first:06d}.png"), image)
+            np.save(folder / "Warped_Depth" / depth_name / f"{i + first:06d}.npy", depth)
+        np.savetxt(folder / f"poses_{short}.txt", rows(name))
+        (folder / name / "timestamps.txt").write_text(
+            "".join(f"{1550000000 + i / 20:.9f}\n" for i in range(FRAMES))
+        )
+    np.savetxt(folder / "avg_velocity_thermal.txt", VELOCITIES)
+
+
+def write_calibration(root, name="calib_ther_to_rgb.yaml", **changes):
+    (root / "calibration").mkdir(exist_ok=True)
+    values = {
+        "K_Thermal": RIG["Thermal"].K,
+        "K_RGB": RIG["RGB"].K,
+        "R": RGB_FROM_THERMAL[:3, :3],
+        "T": RGB_FROM_THERMAL[:3, 3],
+    } | changes
+    lines = ["calib_time: 09-Jan-2019 13:57:47"]
+    lines += [
+        f"{key}: {' '.join(map(str, np.ravel(value)))}" for key, value in values.items() if value is not None
+    ]
+    (root / "calibration" / name).write_text("\n".join(lines) + "\n")
+
+
+def write_prepared(root, sequence, size=(256, 320)):
+    """What the authors' script writes: images at 320x256, K's rows scaled, depth as it was."""
+    folder = root / sequence
+    for name, letter in (("Thermal", "T"), ("RGB", "RGB")):
+        for part in (name, f"Depth_{letter}"):
+            (folder / part).mkdir(parents=True)
+        for i in np.array(KEPT) - 1:
+            image, depth = picture(name, i)
+            cv2.imwrite(str(folder / name / f"{i + 1:06d}.png"), cv2.resize(image, size[::-1]))
+            np.save(folder / f"Depth_{letter}" / f"{i + 1:06d}.npy", depth)
+        scaled = RIG[name].K.copy()
+        scaled[0] *= size[1] / RIG[name].size[1]
+        scaled[1] *= size[0] / RIG[name].size[0]
+        np.savetxt(folder / f"cam_{letter}.txt", scaled)
+        np.savetxt(folder / f"poses_{letter}.txt", rows(name)[np.array(KEPT) - 1], fmt="%.6e")
+    np.savetxt(folder / "Tr_T2RGB.txt", RGB_FROM_THERMAL)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    root = tmp_path_factory.mktemp("KAIST_VIVID")
+    for sequence in ("outdoor_robust_day1", "outdoor_robust_night1", "outdoor_robust_night2"):
+        write_processed(root, sequence)
+    write_calibration(root)
+    return root
+
+
+@pytest.fixture
+def copy(tree, tmp_path):
+    return shutil.copytree(tree, tmp_path / "raw")
+
+
+def run(raw_dir, out, *more):
+    prepare.main(["vivid", f"--raw={raw_dir}", f"--out={out}", "--jobs=1", *more])
+    return next(out.glob("vivid_*"))
+
+
+def refused(capsys, raw_dir, out, *more):
+    with pytest.raises(SystemExit) as caught:
+        errors.run_door(lambda argv: run(raw_dir, out, *more))
+    assert caught.value.code == 2
+    assert not list(out.rglob("*.json"))
+    *_, last = capsys.readouterr().err.strip().splitlines()
+    assert last.startswith("error: ")
+    return last
+
+
+def test_the_frames_that_the_authors_keep(tree, tmp_path, capsys):
+    train = open_split(run(tree, tmp_path / "a"), "train")
+    assert "train lacks 1 of 2 sequences: outdoor_robust_day2" in capsys.readouterr().err
+    assert len(train) == len(KEPT)
+    for frame, number in zip((train[i] for i in range(len(KEPT))), KEPT, strict=True):
+        image, depth = picture("Thermal", number - 1)
+        np.testing.assert_array_equal(frame["thermal/image"], image)
+        np.testing.assert_allclose(frame["thermal/depth"], depth, atol=1 / 512 + 1e-6)  # native size, metres
+        np.testing.assert_array_equal(frame["rgb/image"][..., 0], picture("RGB", number - 1)[0][..., 2])
+        assert (
+            abs(frame["timestamp_ns"] - (1550000000 * 10**9 + (number - 1) * 50_000_000)) < 1000
+        )  # as written
+    everything = open_split(run(tree, tmp_path / "b", "--min-motion=0", "--no-rgb"), "test")
+    assert len(everything) == 2 * FRAMES
+    assert not any(key.startswith("rgb") for key in everything.features)
+    assert set(everything.table["condition"]) == {"night"}
+
+
+def test_known_points_land_where_the_calibration_says(tree, tmp_path):
+    train = open_split(run(tree, tmp_path), "train")
+    frame, later = train[0], train[3]
+    depth, Kt = frame["thermal/depth"], frame["thermal/K"]
+    grey = np.where(depth > 0, (frame["thermal/image"].astype(float) - 3000) / 4 + 5, 0)
+    target, motion_ = frame["rgb/image"][..., 0], frame["rgb_from_thermal"].astype(float)
+    assert landed(grey, depth, Kt, frame["rgb/K"], motion_, target) == 1
+    assert landed(grey, depth, Kt, frame["rgb/K"], np.linalg.inv(motion_), target, least=3) < 0.5
+    for camera in ("thermal", "rgb"):
+        a, b = (f[f"{camera}/world_from_camera"].astype(float) for f in (frame, later))
+        one, two = (
+            f[f"{camera}/image"] if camera == "thermal" else f["rgb/image"][..., 0] for f in (frame, later)
+        )
+        args = (
+            one * (frame[f"{camera}/depth"] > 0),
+            frame[f"{camera}/depth"],
+            frame[f"{camera}/K"],
+            frame[f"{camera}/K"],
+        )
+        assert landed(*args, np.linalg.inv(b) @ a, two, least=6) == 1
+        assert landed(*args, np.linalg.inv(a) @ b, two, least=3) < 0.5
+
+
+def test_the_facts_of_the_data_set(tree, tmp_path):
+    facts = open_split(run(tree, tmp_path), "val").metadata
+    assert (facts["indoor"], facts["protocol"], facts["layout"]) == (False, "shin2022", "post-processed")
+    assert (facts["timestamps"], facts["min_motion"]) == ("given", 0.15)
+    assert not any("poses" in note for note in facts["checks"])
+
+
+def test_the_authors_prepared_folder_is_the_same_data(tree, tmp_path, capsys):
+    write_prepared(tmp_path / "raw", "outdoor_robust_day1")
+    small = open_split(run(tmp_path / "raw", tmp_path / "small"), "train")
+    large = open_split(run(tree, tmp_path / "large"), "train")
+    assert len(small) == len(large)
+    assert small.metadata["timestamps"] == "assumed"
+    assert "its images 320x256: each pixel takes the nearest measurement" in capsys.readouterr().err
+    for i in (0, 3):
+        a, b = small[i], large[i]
+        np.testing.assert_allclose(a["thermal/K"][:2], b["thermal/K"][:2] / 2, rtol=1e-6)
+        np.testing.assert_allclose(a["thermal/world_from_camera"], b["thermal/world_from_camera"], atol=1e-5)
+        np.testing.assert_allclose(a["rgb_from_thermal"], b["rgb_from_thermal"], atol=1e-6)
+        assert a["thermal/depth"].shape == (256, 320)
+        np.testing.assert_array_equal(a["thermal/depth"], b["thermal/depth"][1::2, 1::2])
+    assert np.diff(small.table["timestamp_ns"]).tolist() == [100_000_000, 300_000_000, 200_000_000]
+
+
+def test_indoor_splits_and_the_well_lit_frames(tmp_path, capsys):
+    """By the authors' list, frames 20 and 23 of 18..25 have the lamp on; and both spellings are found."""
+    root = tmp_path / "raw"
+    for sequence in ("indoor_robust_varying", "indoor_aggressive_local", "indoor_robust_dark"):
+        write_processed(root, sequence, first=1 if "varying" not in sequence else 18)
+    write_calibration(root, name="cali_ther_to_rgb.yaml")
+    # Lines are those of files 1..25 where files begin at 18.
+    for name in ("thermal", "RGB"):
+        path = root / "indoor_robust_varying" / f"poses_{name}.txt"
+        np.savetxt(path, np.vstack([np.tile(np.eye(4)[:3].reshape(1, 12), (17, 1)), np.loadtxt(path)]))
+    out = run(root, tmp_path / "out", "--scene=indoor", "--min-motion=0", "--fps=20")
+    lit = open_split(out, "test_well_lit")
+    assert out.name == "vivid_indoor"
+    assert lit.metadata["indoor"]
+    by_name = {name: (lit.table["sequence"] == name).sum() for name in set(lit.table["sequence"])}
+    assert by_name == {"indoor_aggresive_local": FRAMES, "indoor_robust_varying_well_lit": 2}
+    np.testing.assert_array_equal(lit[FRAMES + 1]["thermal/image"], picture("Thermal", 23 - 18)[0])
+    assert lit[FRAMES]["condition"] == "well_lit"
+    assert set(open_split(out, "test_dark").table["condition"]) == {"dark"}
+    assert len(vivid._ranges(vivid.WELL_LIT_FRAMES)) == 268
+    assert "train lacks 5 of 5" in capsys.readouterr().err
+
+
+def eight_bit(root):
+    path = root / "outdoor_robust_day1" / "Thermal" / "data" / "000002.png"
+    cv2.imwrite(str(path), (cv2.imread(str(path), cv2.IMREAD_UNCHANGED) // 16).astype(np.uint8))
+
+
+DAY = "outdoor_robust_day1"
+BROKEN = {
+    "no calibration": (lambda r: shutil.rmtree(r / "calibration"), "copy the release's folder calibration"),
+    "calibration cut": (lambda r: write_calibration(r, R=None), "has no line `R:` with 9 numbers"),
+    "T in millimetres": (
+        lambda r: write_calibration(r, T=1000 * RGB_FROM_THERMAL[:3, 3]), "m apart; is T in millimetres?"),
+    "K of the small images": (
+        lambda r: write_calibration(r, K_Thermal=K(400, 700, 300)), "(700.0, 300.0); is K of another resolution?"),
+    "no velocities": (lambda r: (r / DAY / "avg_velocity_thermal.txt").unlink(), "keep all frames with --min-motion=0"),
+    "velocities in words": (
+        lambda r: (r / DAY / "avg_velocity_thermal.txt").write_text("fast\n"), "cannot be read as a velocity a line"),
+    "standing still": (
+        lambda r: np.savetxt(r / DAY / "avg_velocity_thermal.txt", np.zeros(8)), "moved by 0.15; lower --min-motion"),
+    "a missing image": (
+        lambda r: (r / DAY / "Thermal" / "data" / "000003.png").unlink(), "lacks 1 of 4 files, the first is 000003"),
+    "a missing depth map": (
+        lambda r: (r / DAY / "Warped_Depth" / "data_THERMAL" / "000006.npy").unlink(), "the first is 000006.npy"),
+    "poses cut": (
+        lambda r: np.savetxt(r / DAY / "poses_thermal.txt", rows("Thermal")[:5]), "5 lines, but there is a frame 8"),
+    "too few times": (
+        lambda r: (r / DAY / "Thermal" / "timestamps.txt").write_text("1\n"), "has 1 lines for 8 frames"),
+    "8-bit images": (eight_bit, "000002.png has 8 bits and PNG colour type 0, wanted 16 bits"),
+    "depth as a picture": (
+        lambda r: np.save(r / DAY / "Warped_Depth" / "data_RGB" / "000008.npy", np.zeros((4, 4, 3), np.uint8)),
+        "is uint8 (4, 4, 3), wanted float metres"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_trees_are_one_sentence_and_nothing_is_written(copy, tmp_path, capsys, name):
+    spoil, says = BROKEN[name]
+    spoil(copy)
+    assert says in refused(capsys, copy, tmp_path / "out")
+
+
+def test_folders_that_are_none(tree, tmp_path, capsys):
+    assert "is no folder" in refused(capsys, tmp_path / "nowhere", tmp_path / "out")
+    assert "holds no indoor sequence such as indoor_aggresive_global" in refused(
+        capsys, tree, tmp_path / "out", "--scene=indoor"
+    )
+    (tmp_path / "bags").mkdir()
+    (tmp_path / "bags" / "outdoor_robust_day1.bag").touch()
+    assert "bags are for `prepare vividpp`" in refused(capsys, tmp_path / "bags", tmp_path / "out")
+
+
+def test_nearest_takes_one_measurement_and_mixes_none():
+    depth = np.arange(24.0).reshape(4, 6)
+    np.testing.assert_array_equal(raw.nearest(depth, (2, 3)), depth[1::2, 1::2])
+    np.testing.assert_array_equal(raw.nearest(depth, (4, 6)), depth)
+    np.testing.assert_array_equal(raw.nearest(depth, (8, 6)), depth.repeat(2, axis=0))
