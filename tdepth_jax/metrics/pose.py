@@ -7,7 +7,8 @@ Snippets (Zhou et al., 2017, as in Shin et al., RA-L 2022, and Fan et al., ICRA 
 trajectories relative to its first frame, translations scaled by s = Σ g·p / Σ p·p. ATE = ||g - s p|| / 5, the norm
 over all translations divided by the number of frames, which is no root mean square; RE = the mean of the five angles
 of R_g R_p⁻¹, the first of which is always 0. The published program divides the sum over a sequence's snippets by its
-number of frames, of which there are four more; here the mean is over snippets.
+number of frames, of which there are four more; here the mean is over snippets. As s may be negative, a camera said to
+drive backwards has a small ATE on a straight road: "backwards" is the share of such snippets. RPE sees them.
 
 Whole trajectories (Sturm et al., IROS 2012): ATE = root mean square distance after the alignment of Umeyama (1991),
 by rotation and translation (SE3) or with one scale as well (Sim3); RPE = root mean square of the translation and of
@@ -38,15 +39,15 @@ def accumulate(source_from_target: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarr
 
 def snippet_errors(
     predicted: Trajectory, truth: Trajectory, length: int = SNIPPET
-) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, " s"]]:
-    """(ATE in metres, RE in radians) of every run of `length` frames; none of a shorter trajectory."""
+) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, " s"], Float[np.ndarray, " s"]]:
+    """(ATE in metres, RE in radians, scale) of every run of `length` frames; none of a shorter trajectory."""
     at = np.arange(max(len(truth) - length + 1, 0))[:, None] + np.arange(length)
     p, g = (np.linalg.inv(poses[at[:, :1]]) @ poses[at] for poses in (predicted, truth))
     tp, tg = p[..., :3, 3], g[..., :3, 3]
     square = (tp * tp).sum((1, 2))
     scale = np.divide((tp * tg).sum((1, 2)), square, out=np.zeros(len(at)), where=square > 0)
     ate = np.sqrt(((tg - scale[:, None, None] * tp) ** 2).sum((1, 2))) / length
-    return ate, angles(g[..., :3, :3] @ np.linalg.inv(p[..., :3, :3])).mean(1)
+    return ate, angles(g[..., :3, :3] @ np.linalg.inv(p[..., :3, :3])).mean(1), scale
 
 
 def angles(turns: Float[np.ndarray, "*n 3 3"]) -> Float[np.ndarray, "*n"]:
@@ -86,7 +87,7 @@ class Errors:
     """What one or several trajectories give, before any mean is taken.
 
     Attributes:
-      snippet_ate, snippet_re: per snippet, metres and radians.
+      snippet_ate, snippet_re, snippet_scale: per snippet, metres, radians and the factor s.
       se3, sim3: per frame, distance in metres after either alignment.
       step, turn: per pair of consecutive frames, metres (under the scale of Sim3) and radians.
       metres: length of the true path.
@@ -95,6 +96,7 @@ class Errors:
 
     snippet_ate: Float[np.ndarray, " s"]
     snippet_re: Float[np.ndarray, " s"]
+    snippet_scale: Float[np.ndarray, " s"]
     se3: Float[np.ndarray, " n"]
     sim3: Float[np.ndarray, " n"]
     step: Float[np.ndarray, " m"]
@@ -124,7 +126,7 @@ def errors(predicted: Trajectory, truth: Trajectory) -> Errors:
 
 def join(parts: Sequence[Errors]) -> Errors:
     """Those of several trajectories laid end to end; each was aligned by itself."""
-    arrays = ("snippet_ate", "snippet_re", "se3", "sim3", "step", "turn")
+    arrays = ("snippet_ate", "snippet_re", "snippet_scale", "se3", "sim3", "step", "turn")
     return Errors(
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays},
         metres=sum(part.metres for part in parts),
@@ -136,7 +138,7 @@ def finish(found: Errors) -> dict[str, float]:
     """The figures of a table; NaN where no snippet was long enough.
 
     Returns:
-      "frames", "metres"; of snippets "snippet_ate", "snippet_re" (metres, radians) and their "_std"; of whole
+      "frames", "metres"; of snippets "snippet_ate", "snippet_re" (metres, radians), their "_std", "backwards"; of whole
       trajectories "ate_se3", "ate_sim3", "rpe_step" (metres), "rpe_turn" (degrees), "scale" (mean of Sim3's).
     """
     known = len(found.snippet_ate) > 0
@@ -145,6 +147,7 @@ def finish(found: Errors) -> dict[str, float]:
         values = getattr(found, name)
         table[name] = float(values.mean()) if known else float("nan")
         table[f"{name}_std"] = float(values.std()) if known else float("nan")
+    table["backwards"] = float((found.snippet_scale < 0).mean()) if known else float("nan")
     table |= {"ate_se3": _rms(found.se3), "ate_sim3": _rms(found.sim3), "rpe_step": _rms(found.step)}
     table |= {"rpe_turn": float(np.degrees(_rms(found.turn))), "scale": float(np.mean(found.scales))}
     return table

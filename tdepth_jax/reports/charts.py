@@ -95,7 +95,8 @@ def bars(rows: Sequence[tuple[str, float, tuple[float, float] | None]]) -> str:
 def top_view(path: Mapping[str, Sequence[Sequence[float]]]) -> str:
     """A trajectory from above, [right, ahead] in metres to one scale: "truth" in grey, "predicted" emphasised."""
     truth, predicted = (np.asarray(path[name], float) for name in ("truth", "predicted"))
-    x, z, height = top_view_spans(np.concatenate([truth, predicted]))
+    x, z, rows = top_view_spans(np.concatenate([truth, predicted]))
+    height = rows + _TOP + _BOTTOM
     frame = _Frame(x, z, height)
     parts = [frame.axes()]
     for kind, points in (("path true", truth), ("path", predicted)):
@@ -108,7 +109,7 @@ def top_view(path: Mapping[str, Sequence[Sequence[float]]]) -> str:
 def top_view_spans(
     points: Float[np.ndarray, "n 2"],
 ) -> tuple[tuple[float, float], tuple[float, float], int]:
-    """(span right, span ahead, height in pixels) of a drawing `WIDTH` wide that shows metres alike on both axes."""
+    """(span right, span ahead, rows of pixels) between axes on a drawing `WIDTH` wide, metres alike on both."""
     low, high = points.min(0), points.max(0)
     room = 1.08 * np.maximum(high - low, 1e-3)
     inner = WIDTH - _LEFT - _RIGHT
@@ -116,7 +117,7 @@ def top_view_spans(
     rows = round(min(max(float(room[1]) / metres, 80.0), inner))
     half = np.array([inner, rows]) * metres / 2
     (x0, z0), (x1, z1) = (low + high) / 2 - half, (low + high) / 2 + half
-    return (float(x0), float(x1)), (float(z0), float(z1)), rows + _TOP + _BOTTOM
+    return (float(x0), float(x1)), (float(z0), float(z1)), rows
 
 
 class _Frame:

@@ -137,7 +137,7 @@ def _verdict(value: float, baselines: Sequence[tuple[str, float, Any]]) -> str:
 
 def _histograms(result: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     groups: dict[str, list[float]] = {"all": []}
-    for row in frames.worst_first(result["frames"], key):
+    for row in (row for row in result["frames"] if row[key]["abs_rel"] is not None):
         groups["all"].append(row[key]["abs_rel"])
         groups.setdefault(row["condition"] or "unknown", []).append(row[key]["abs_rel"])
     if len(groups) == 2:
@@ -165,12 +165,13 @@ def _poses(poses: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
     if not poses:
         return None
-    rows = [(f"{t['name']}, frames {t['first']}–{t['last']}", t) for t in poses["trajectories"]]
+    rows = [(f"{t['name']} {t['first']}–{t['last']}", t) for t in poses["trajectories"]]
     rows = (rows if 1 < len(rows) <= tables.MOST_SEQUENCES else []) + [("all", poses["all"])]
     rows += [(b["name"], b) for b in poses["baselines"]]
     drawn = poses["trajectories"][:MOST_TRAJECTORIES]
     return {
         "describe": poses["describe"],
+        "backwards": tables.backwards(poses),
         "rows": [tables.pose_row(*row) for row in rows],
         "count": len(poses["trajectories"]),
         "drawn": [{"title": paths.caption(t), "svg": Markup(charts.top_view(t["path"]))} for t in drawn],

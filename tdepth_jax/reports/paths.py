@@ -25,10 +25,9 @@ def picture(trajectory: Mapping[str, Any]) -> UInt8[np.ndarray, "h w 3"]:
     """The true path in grey and the predicted one in red, [right, ahead] in metres to one scale, with a caption."""
     path = trajectory["path"]
     every = np.concatenate([np.asarray(path[name], float) for name in ("truth", "predicted")])
-    x, z, height = charts.top_view_spans(every)
+    x, z, rows = charts.top_view_spans(every)
     left, top, right, bottom = 46, 34, 10, 24
     inner = charts.WIDTH - left - right
-    rows = height - 34
     image = np.full((_ZOOM * (rows + top + bottom), _ZOOM * charts.WIDTH, 3), 255, np.uint8)
 
     def at(a: float, b: float) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MOST_SEQUENCES = 12
@@ -113,7 +113,16 @@ def pose_table(poses: dict[str, Any]) -> str:
     some = pieces if 1 < len(pieces) <= MOST_SEQUENCES else []
     named = [(f"{t['name']} {t['first']}–{t['last']}", t) for t in some]
     named += [(t["name"], t) for t in (poses["all"], *poses["baselines"])]
-    return f"camera motion; {poses['describe']}\n{aligned(header, [pose_row(*row) for row in named])}"
+    table = f"camera motion; {poses['describe']}\n{aligned(header, [pose_row(*row) for row in named])}"
+    return "\n".join(filter(None, [table, backwards(poses)]))
+
+
+def backwards(poses: Mapping[str, Any]) -> str:
+    """A warning where a scale is negative: ATE after scaling does not tell a drive from its reverse."""
+    share = poses["all"]["backwards"]
+    if not share:
+        return ""
+    return f"{100 * share:.0f} % of the snippets are predicted to move backwards: their ATE does not see it, RPE does."
 
 
 def pose_row(name: str, found: dict[str, Any]) -> list[str]:

@@ -52,6 +52,41 @@ def test_columns_line_up_and_hold_the_right_figures():
     assert "protocol median/per_image: how it was done" in text
 
 
+def motion(**changes):
+    figures = {
+        "frames": 30,
+        "metres": 17.5,
+        "snippet_ate": 0.05271,
+        "snippet_ate_std": 0.0274,
+        "snippet_re": 0.0279,
+        "snippet_re_std": 0.0132,
+        "backwards": 0.0,
+        "ate_se3": 4.0,
+        "ate_sim3": 0.6,
+        "rpe_step": 0.3,
+        "rpe_turn": 2.0,
+        "scale": 8.7,
+    }
+    every = [figures | {"name": name, "first": 0, "last": 29} for name in ("a", "b")]
+    rivals = [figures | {"name": "standing still"}]
+    return {
+        "describe": "how",
+        "trajectories": every,
+        "all": figures | {"name": "all"} | changes,
+        "baselines": rivals,
+    }
+
+
+def test_the_motion_table_has_the_published_digits_and_warns_of_a_reverse():
+    text = tables.overview(result(poses=motion()))
+    lines = [line for line in text.splitlines() if line.startswith(("a 0–29", "b 0–29", "all  ", "standing"))]
+    assert sum("0.0527 ± 0.0274" in line for line in lines) == 4
+    assert "camera motion; how" in text
+    assert "backwards" not in text
+    assert "25 % of the snippets are predicted to move backwards" in tables.pose_table(motion(backwards=0.25))
+    assert "camera motion" not in tables.overview(result(poses=None))
+
+
 def test_what_was_scored_is_said():
     text = tables.overview(result(stride=3, notice="no evidence", notes=["a note"], without_depth=2))
     assert "run at step 3 (selfsup) on world, split test: 3 frames (every 3rd)" in text
