@@ -80,10 +80,8 @@ def _blocks(
     count = -(-n // length)
     wrapped = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(np.concatenate([rows, rows]), axis=0)])
     blocks = wrapped[length : length + n] - wrapped[:n]  # the sum of the block that starts at each frame
-    drawn = np.zeros((len(often), rows.shape[1]))
-    step = max(1, 4_000_000 // n)  # bounds the memory of the table of draws
-    for start in range(0, len(often), step):
-        some = slice(start, start + step)
-        starts = rng.multinomial(often[some] * count, np.full(n, 1.0 / n))
-        drawn[some] = starts @ blocks
+    sample = np.repeat(np.arange(len(often)), often * count)  # which each block drawn goes to
+    starts = rng.integers(n, size=len(sample))
+    columns = [np.bincount(sample, weights=column[starts], minlength=len(often)) for column in blocks.T]
+    drawn = np.stack(columns, axis=1)
     return drawn, often * count * length
