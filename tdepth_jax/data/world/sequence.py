@@ -26,7 +26,7 @@ from tdepth_jax.data.world.facts import FRAMES_PER_SECOND, MAX_DEPTH, SENSORS, S
 from tdepth_jax.errors import UserError
 
 Frame = dict[str, Any]
-_DEFAULTS = {"train": (160, 16), "test": (9, 30), "new_scene": (6, 30)}  # sequences, frames each
+_DEFAULTS = {"train": (400, 8), "test": (9, 30), "new_scene": (6, 30)}  # sequences, frames each
 _TURNS = {  # conditions in the order in which a split goes through them
     "train": ("day", "night", "day", "night", "fog", "day", "night", "crossover", "day"),
     "test": ("day", "night", "fog", "crossover", "day", "night", "day", "night", "fog"),
@@ -64,7 +64,7 @@ def sequences(
     split: str, *, seed: int = 0, height: int = 128, width: int = 160, count: int | None = None,
     frames: int | None = None,
 ) -> tuple[SequenceSpec, ...]:  # fmt: skip
-    """The sequences of a split, `count` of them with `frames` frames each (defaults: 160x16, 9x30, 6x30).
+    """The sequences of a split, `count` of them with `frames` frames each (defaults: 400x8, 9x30, 6x30).
 
     Raises a `UserError` for an unknown split or sizes too small to render.
     """
