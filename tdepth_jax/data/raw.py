@@ -101,6 +101,10 @@ def motion_notes(poses: Float[np.ndarray, "n 4 4"], where: str) -> list[str]:
             f"{where}: the camera drives backwards in {(moving[:, 2] < 0).mean():.0%} of its steps; are its poses "
             "camera_from_world?"
         )
+    elif len(moving) >= 10 and np.median(np.abs(moving[:, 2]) / np.linalg.norm(moving, axis=1)) < 0.7:
+        said.append(
+            f"{where}: the camera drives sideways in most of its steps; do poses and calibration have the same axes?"
+        )
     return said
 
 

@@ -105,3 +105,33 @@ def _pose(numbers: Sequence[float]) -> Float[np.ndarray, "4 4"]:
     ):
         raise ValueError("it is no rigid motion (the 3x3 part must be a rotation)")
     return pose
+
+
+def table(path: Path) -> tuple[Int64[np.ndarray, " n"], Float64[np.ndarray, "n 4 4"]]:
+    """(nanoseconds, poses) of a table with `t x y z qx qy qz qw` a line; a first line of names is passed over.
+
+    Raises:
+      UserError: not readable, or a line that is no time and pose.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as text ({error})") from error
+    rows = [
+        line.replace(",", " ").split() for line in lines if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if rows and any(word[:1].isalpha() for word in rows[0]):
+        rows = rows[1:]
+    found_times, found = [], []
+    for number, row in enumerate(rows, start=1):
+        try:
+            if len(row) != 8:
+                raise ValueError(f"{len(row)} numbers, wanted t x y z qx qy qz qw")
+            value = Decimal(row[0])
+            found_times.append(int(value * next(unit for least, unit in UNITS_NS if value >= least)))
+            found.append(_pose([float(word) for word in row]))
+        except (ValueError, InvalidOperation) as error:
+            raise UserError(f"{path}, row {number}: {error or 'no numbers'}") from None
+    if not found:
+        raise UserError(f"{path} holds no poses")
+    return np.array(found_times, np.int64), np.stack(found)

@@ -57,30 +57,58 @@ def parse(text: str, size: tuple[int, int]) -> Given:
     return Given(matrix(*numbers), "given as fx,fy,cx,cy")
 
 
-def _kalibr(path: Path, size: tuple[int, int]) -> Given:
+@dataclasses.dataclass(frozen=True)
+class KalibrCamera:
+    """The first camera of a Kalibr chain. `distortion` is its model's name ("radtan", "equidistant", "none")."""
+
+    fx_fy_cx_cy: tuple[float, float, float, float]
+    size: tuple[int, int] | None  # height, width
+    distortion: str
+    coefficients: tuple[float, ...]
+    cameras: int
+
+
+def kalibr_camera(path: Path) -> KalibrCamera:
+    """The first camera of a Kalibr `camchain.yaml`.
+
+    Raises:
+      UserError: not readable, or no pinhole camera in it.
+    """
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as a Kalibr file ({error})") from error
     cameras = re.split(r"^cam\d+:", text, flags=re.MULTILINE)
     camera = cameras[1] if len(cameras) > 1 else text
-    fx_fy_cx_cy = _list(camera, "intrinsics")
-    if len(fx_fy_cx_cy) != 4:
+    found = _list(camera, "intrinsics")
+    if len(found) != 4:
         raise UserError(f"{path} has no `intrinsics: [fx, fy, cx, cy]` of a pinhole camera")
     resolution = _list(camera, "resolution")
-    if resolution and resolution != [size[1], size[0]]:
+    model = re.search(r"^\s*distortion_model:\s*(\w+)", camera, flags=re.MULTILINE)
+    return KalibrCamera(
+        (found[0], found[1], found[2], found[3]),
+        (int(resolution[1]), int(resolution[0])) if len(resolution) == 2 else None,
+        model[1] if model else "none",
+        tuple(_list(camera, "distortion_coeffs")),
+        max(1, len(cameras) - 1),
+    )
+
+
+def _kalibr(path: Path, size: tuple[int, int]) -> Given:
+    camera = kalibr_camera(path)
+    if camera.size is not None and camera.size != size:
         raise UserError(
-            f"{path} is the calibration of {resolution[0]:g}x{resolution[1]:g} images, these are {size[1]}x{size[0]}; "
+            f"{path} is the calibration of {camera.size[1]}x{camera.size[0]} images, these are {size[1]}x{size[0]}; "
             "scale it (K rows and the principal point), or use the images it was made with"
         )
     notes = []
-    if any(abs(k) > 1e-9 for k in _list(camera, "distortion_coeffs")):
+    if any(abs(k) > 1e-9 for k in camera.coefficients):
         notes.append(
             f"{path} has lens distortion, which is not taken out here: undistort the images first if they are not"
         )
-    if len(cameras) > 2:
-        notes.append(f"{path} has {len(cameras) - 1} cameras; the first, cam0, is used")
-    return Given(matrix(*fx_fy_cx_cy), f"from {path.name}", tuple(notes))
+    if camera.cameras > 1:
+        notes.append(f"{path} has {camera.cameras} cameras; the first, cam0, is used")
+    return Given(matrix(*camera.fx_fy_cx_cy), f"from {path.name}", tuple(notes))
 
 
 def _list(text: str, key: str) -> list[float]:
