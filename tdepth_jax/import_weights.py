@@ -1,9 +1,10 @@
-"""Published weights to this package's: DINOv2, its depth heads, Depth Anything V1/V2.
+"""Published weights to this package's: DINOv2, its depth heads, Depth Anything V1/V2, torchvision's ResNets.
 
-  tdepth import_weights dinov2_vitb14_pretrain.pth -o weights/dinov2_vitb14
+  tdepth import_weights dinov2_vitb14_pretrain.pth -o weights/dinov2_vitb14 --verify
   python -m tdepth_jax.train --config=... --config.model.backbone_weights=weights/dinov2_vitb14
 
-The kind of a file is told by its content. Nothing in it is executed, and PyTorch is not needed.
+A depth head published apart from its backbone is imported with it: name both files. The kind of a file is told by
+its content. Nothing in it is executed, and PyTorch is not needed.
 """
 
 from __future__ import annotations
@@ -27,57 +28,85 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("file", help="a .pth or .safetensors file")
+    p.add_argument("file", nargs="+", help="a .pth or .safetensors file; several are taken as one")
     p.add_argument("-o", "--output", required=True, help="folder to write; must be new or empty")
     p.add_argument(
-        "--head", choices=("depth_anything_v1", "depth_anything_v2"), default="depth_anything_v2",
-        help="which taps a Depth Anything head was trained on: V1 and V2 files look alike (default: %(default)s)",
+        "--head", choices=("depth_anything_v1", "depth_anything_v2", "dinov2_linear", "dinov2_linear4"),
+        help="what the file may leave open: which taps a Depth Anything head was trained on (V1 and V2 files look "
+        "alike; default V2), and how many a linear head without its backbone reads",
     )  # fmt: skip
     p.add_argument(
         "--metric", type=float, default=0.0, metavar="METRES",
         help="the range of a metric model, e.g. 80 outdoors, 20 indoors; relative and metric files look alike",
+    )  # fmt: skip
+    p.add_argument(
+        "--verify", action="store_true",
+        help="run the imported backbone and compare its features with the reference code's, where this package ships "
+        "them for these weights; weights that give others are not written",
     )  # fmt: skip
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     flags = parser().parse_args(argv)
-    report = import_weights(flags.file, flags.output, head=flags.head, metric=flags.metric)
+    report = import_weights(
+        *flags.file, output=flags.output, head=flags.head, metric=flags.metric, verify=flags.verify
+    )
     print(report)
 
 
 def import_weights(
-    file: str | pathlib.Path,
+    *files: str | pathlib.Path,
     output: str | pathlib.Path,
-    *,
-    head: str = "depth_anything_v2",
+    head: str | None = None,
     metric: float = 0.0,
+    verify: bool = False,
 ) -> str:
     """Writes `output`/vit and/or `output`/head (Orbax, float32, flat) and `output`/import.json; returns a report.
 
-    Raises UserError for files that are damaged, partial, unsafe or of an unknown kind, before anything is written.
+    Raises UserError for files that are damaged, partial, unsafe or of an unknown kind, and for weights that `verify`
+    finds to give other features than the reference code, before anything is written.
     """
-    from tdepth_jax.models import convert, weight_files
+    from tdepth_jax.models import convert, golden_features
 
-    file, output = pathlib.Path(file), pathlib.Path(output)
+    output = pathlib.Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} is there already; name a new folder")
-    state, others = weight_files.read(file)
+    state, others = _read(files)
+    where = " + ".join(map(str, files))
     try:
         converted = convert.convert(state)
         settings = convert.model_settings(converted.facts, head=head, metric=metric)
+        digests = {part: _digest({part: _flat(tree)}) for part, tree in converted.params.items()}
+        verdict = golden_features.verdict(converted, digests) if verify else ""
     except UserError as error:
-        raise UserError(f"{file}: {error}") from error
+        raise UserError(f"{where}: {error}") from error
     flat = {part: _flat(tree) for part, tree in converted.params.items()}
     record = {
-        "file": file.name,
+        "file": " + ".join(pathlib.Path(file).name for file in files),
         "content": _digest(flat),
         "parts": sorted(flat),
         "model": settings,
         "facts": converted.facts,
     }
     _save(output, flat, record)
-    return _report(record, converted.mapped, [*converted.ignored, *others], output)
+    lines = [_report(record, converted.mapped, [*converted.ignored, *others], output), verdict]
+    return "\n".join(filter(None, lines))
+
+
+def _read(files: Sequence[str | pathlib.Path]) -> tuple[dict[str, np.ndarray], list[tuple[str, str]]]:
+    """The arrays of all files, and the entries that are none."""
+    from tdepth_jax.models import weight_files
+
+    state: dict[str, np.ndarray] = {}
+    others: list[tuple[str, str]] = []
+    for file in files:
+        more, rest = weight_files.read(file)
+        if twice := sorted(state.keys() & more.keys()):
+            raise UserError(f"{file}: {twice[0]} is in another of the files, too")
+        state |= more
+        others += rest
+    return state, others
 
 
 def _save(output: pathlib.Path, flat: dict[str, dict[str, np.ndarray]], record: dict[str, Any]) -> None:

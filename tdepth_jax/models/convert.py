@@ -152,7 +152,7 @@ def _head(flat: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:
     for path, array in flat.items():
         _put(tree, path, array)
     if "bins" in tree:
-        _require(flat, ("bins/kernel", "bins/bias"))
+        _require(flat, ("bins/kernel", "bins/bias"), "the head: ")
         return tree, {"style": "linear", "inputs": tree["bins"]["kernel"].shape[0]}
     dinov2 = "project" in tree
     convs = ["kernel"] if dinov2 else ["kernel", "bias"]
@@ -173,20 +173,23 @@ def _head(flat: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:
         "style": "dinov2" if dinov2 else "depth_anything",
         "channels": tuple(flat[f"reassemble_{i}/project/kernel"].shape[-1] for i in range(4)),
         "features": flat["reassemble_0/to_features/kernel"].shape[-1],
+        "dim": flat["reassemble_0/project/kernel"].shape[0],
     }
     return tree, facts
 
 
-def model_settings(
-    facts: Mapping[str, Any], *, head: str = "depth_anything_v2", metric: float = 0
-) -> dict[str, Any]:
+def model_settings(facts: Mapping[str, Any], *, head: str | None = None, metric: float = 0) -> dict[str, Any]:
     """The `model` section of a config that the imported parameters fit (see DepthConfig).
 
     The files of Depth Anything V1 and V2, and of their relative and metric variants, hold the same names and
-    shapes, so `head` and `metric` (the range in metres, 0 = relative) say what no file can.
+    shapes, so `head` (V2 where None) and `metric` (the range in metres, 0 = relative) say what no file can.
+
+    Raises UserError for a backbone or head of no published kind, a head that does not belong to the backbone beside
+    it, and a `head` that the file is not.
     """
     settings: dict[str, Any] = {}
-    if vit := facts.get("vit"):
+    vit, found = facts.get("vit"), facts.get("head", {})
+    if vit:
         sizes = (vit["dim"], vit["depth"], vit["ffn"], vit["patch"], vit["pos_grid"])
         known = {(v.dim, v.depth, v.ffn, v.patch, v.pos_grid): name for name, v in VARIANTS.items()}
         if sizes in known:
@@ -199,22 +202,49 @@ def model_settings(
                 f"a SwiGLU backbone of width {vit['dim']} and {vit['depth']} blocks is no published one"
             )
         settings |= {"registers": vit["registers"], "interpolation": vit["interpolation"]}
-    match facts.get("head", {}).get("style"):
-        case "linear":
-            dim = facts.get("vit", {}).get("dim", facts["head"]["inputs"] // 2)
-            several = facts["head"]["inputs"] > 2 * max(dim, 0) and "vit" in facts
-            settings |= {"head": "dinov2_linear4" if several else "dinov2_linear", "output": "bins"}
-        case "dinov2":
-            settings |= {"head": "dinov2", "output": "relu_depth"}
-        case "depth_anything":
-            settings |= {"head": head, "output": "metric_sigmoid" if metric else "relu_disparity"}
-    if facts.get("head", {}).get("style") in ("linear", "dinov2"):
-        settings |= {"min_depth": 0.001, "max_depth": metric or 10.0}
-    elif metric:
-        settings |= {"max_depth": metric}
-    if settings.get("backbone") == "custom" and "channels" in facts.get("head", {}):
-        settings |= {"dpt_channels": facts["head"]["channels"], "dpt_features": facts["head"]["features"]}
+    if found:
+        kind, dim = _head_kind(found, vit["dim"] if vit else None, head)
+        if not vit and (variant := {v.dim: name for name, v in VARIANTS.items()}.get(dim)):
+            settings |= {"backbone": variant}
+        outputs = {"dinov2": "relu_depth", "dinov2_linear": "bins", "dinov2_linear4": "bins"}
+        relative = "metric_sigmoid" if metric else "relu_disparity"
+        settings |= {"head": kind, "output": outputs.get(kind, relative)}
+        if kind in outputs:
+            settings |= {"min_depth": 0.001, "max_depth": metric or 10.0}
+        elif metric:
+            settings |= {"max_depth": metric}
+        if "channels" in found and settings.get("backbone", "custom") == "custom":
+            settings |= {"dpt_channels": found["channels"], "dpt_features": found["features"]}
     return settings
+
+
+def _head_kind(found: Mapping[str, Any], backbone: int | None, said: str | None) -> tuple[str, int]:
+    """(the head's name in DepthConfig, the width of the backbone it reads), by its style and shapes."""
+    if found["style"] != "linear":
+        if backbone not in (None, found["dim"]):
+            raise UserError(f"the head reads a backbone of width {found['dim']}, the one here has {backbone}")
+        kinds = ("dinov2",) if found["style"] == "dinov2" else ("depth_anything_v2", "depth_anything_v1")
+        if said not in (None, *kinds):
+            raise UserError(f"--head={said}: the file holds a head of the {found['style']} kind")
+        return said or kinds[0], found["dim"]
+    # One tap or four, each a patch token joined by the class token.
+    inputs = found["inputs"]
+    widths = {"dinov2_linear": inputs / 2, "dinov2_linear4": inputs / 8}
+    if said not in (None, *widths):
+        raise UserError(f"--head={said}: the file holds a linear head")
+    known = [backbone] if backbone else [v.dim for v in VARIANTS.values()]
+    fitting = {name: int(w) for name, w in widths.items() if w in known and said in (None, name)}
+    if len(fitting) == 2:
+        raise UserError(
+            f"a linear head of {inputs} inputs reads one tap of width {inputs // 2} or four of width {inputs // 8}, "
+            "and no backbone in the file tells which: say --head=dinov2_linear or --head=dinov2_linear4, or name the "
+            "backbone's file beside it"
+        )
+    if not fitting:
+        of = f"a backbone of width {backbone}" if backbone else "any published backbone"
+        raise UserError(f"a linear head of {inputs} inputs does not fit {said or 'one or four taps'} of {of}")
+    ((kind, width),) = fitting.items()
+    return kind, width
 
 
 def _resnet(flat: dict[str, np.ndarray], statistics: dict[str, np.ndarray]) -> dict[str, Any]:

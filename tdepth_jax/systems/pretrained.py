@@ -1,0 +1,37 @@
+"""Which imported weights a system starts from, and what of them it takes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """Weights that replace the random ones under one prefix of the parameters.
+
+    Attributes:
+      folder: one part of what import_weights wrote, e.g. weights/dinov2_vitb14/vit.
+      required: whether a folder that is absent or does not fit is a mistake. Otherwise the prefix starts random, and
+        the run says why where the folder is there.
+      fresh: regular expressions over the paths below the prefix that start random all the same.
+    """
+
+    folder: str
+    required: bool = True
+    fresh: tuple[str, ...] = ()
+
+
+def of_depth_net(prefix: str, folder: str | None, *, output: str) -> Mapping[str, Pretrained]:
+    """The parts of an import that a `DepthNet` under `prefix` with this `output` starts from; none for None.
+
+    The backbone must be there. A head is taken where one came with it and its shapes fit. No published head predicts
+    a sigmoid of disparity, which saturates at the sizes their last layer gives: for that output it starts fresh.
+    """
+    if not folder:
+        return {}
+    fresh = (r"out_3/.*",) if output == "disparity_sigmoid" else ()
+    return {
+        f"{prefix}/vit": Pretrained(f"{folder}/vit"),
+        f"{prefix}/head": Pretrained(f"{folder}/head", required=False, fresh=fresh),
+    }
