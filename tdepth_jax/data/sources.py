@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pkgutil
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -220,7 +221,7 @@ def dataset_folder(root: Path) -> Path:
         raise UserError(
             f"{root / 'dataset_info.json'} is missing; prepare the data set again with --overwrite"
         )
-    how = f"prepare it with `tdepth prepare {root.name} --out {root.parent}`"
+    how = f"prepare it with `tdepth prepare {_maker(root.name)} --out {root.parent}`"
     if root.is_dir() and any(path.name.startswith("incomplete.") for path in root.iterdir()):
         raise UserError(f"{root} was only half prepared (the work was interrupted); {how} again")
     if not root.is_dir() and root.parent.is_dir():
@@ -228,6 +229,12 @@ def dataset_folder(root: Path) -> Path:
         if near:
             raise UserError(f"there is no data set at {root}; {root.parent} has {', '.join(near)}; {how}")
     raise UserError(f"there is no prepared data set at {root}; {how}")
+
+
+def _maker(name: str) -> str:
+    """The `prepare` verb that makes the data set `name`: vivid makes vivid_outdoor. Unknown names are their own."""
+    modules = (m.name for m in pkgutil.iter_modules([str(Path(__file__).parent / "datasets")]))
+    return next((m for m in sorted(modules, key=len, reverse=True) if name.startswith(m)), name)
 
 
 def _read_info(path: Path) -> tuple[str, str, dict[str, list[int]]]:

@@ -198,7 +198,7 @@ def make(config: ConfigDict) -> System:
         vector = apply(pose_net, variables["params"]["pose"], first, second)
         return se3.from_vector(vector, rotation=settings.rotation)
 
-    trainable = (r"depth/head/.*", r"pose/.*", *([r"depth/vit/.*"] if settings.train_backbone else []))
+    trainable = (r"depth/head/.*", r"pose/.*", *_trained_backbone(model, settings))
     optimizer = optimizers.make(configs.section(config, "optimizer"), steps=config.train.steps)
     weights = {
         "photometric": 1.0,
@@ -217,6 +217,14 @@ def make(config: ConfigDict) -> System:
         motion=motion,
         pretrained=pretrained.of_depth_net("depth", model.backbone_weights, output=model.output),
     )
+
+
+def _trained_backbone(model: Model, settings: Settings) -> tuple[str, ...]:
+    """Patterns of what is trained in the backbone: all of it, its adapters (stage 2), or nothing (stage 1)."""
+    if settings.train_backbone:
+        return (r"depth/vit/.*",)
+    adapters = {"lora_": model.lora_rank, "conv_adapter": model.conv_adapter_width}
+    return tuple(rf"depth/vit/blocks/{name}.*" for name, size in adapters.items() if size)
 
 
 @dataclasses.dataclass(frozen=True)
