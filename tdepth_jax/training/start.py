@@ -37,13 +37,14 @@ def fresh(system: System, mesh: jax.sharding.Mesh, config: ConfigDict) -> tuple[
     The random weights do not depend on the mesh: they are drawn from `train.seed` alone.
     """
     state_like, frozen_like = shapes(system, mesh, config)
+    other = _run_weights(config.train.init_from) if config.train.init_from else {}  # a mistake shows before a compile
     init = jax.jit(system.init, out_shardings=meshes.replicated(mesh))
     variables = dict(init(jax.random.key(config.train.seed)))
     params = flatten(variables["params"])
     for prefix, weights in system.pretrained.items():
         params |= _pretrained(params, prefix, weights)
     if config.train.init_from:
-        params |= _run_weights(params, config.train.init_from)
+        params |= _shared(params, other, config.train.init_from)
     trainable, frozen, mutable = divide(system, {**variables, "params": nest(params)})
     make = functools.partial(create, system, ema=config.train.ema_decay > 0)
     state = jax.jit(make, out_shardings=_shardings(state_like))(trainable, mutable)
@@ -108,11 +109,21 @@ def _settings_that_fit(folder: epath.Path) -> str:
     )
 
 
-def _run_weights(params: Flat, workdir: str) -> Flat:
-    """The weights of another run, by name: those this model shares with it."""
+def _run_weights(workdir: str) -> Flat:
+    """The weights of another run."""
     from tdepth_jax.training.restore import load_run
 
-    other = flatten(load_run(workdir).variables["params"])
+    try:
+        return flatten(load_run(workdir).variables["params"])
+    except UserError as error:
+        raise UserError(
+            f"train.init_from={workdir}: {error}; this run starts from that one's weights, so train it first "
+            f"(configs/{epath.Path(workdir).name}.py), or name another with --init_from"
+        ) from None
+
+
+def _shared(params: Flat, other: Flat, workdir: str) -> Flat:
+    """Of the other run's weights those that this model shares, by name and shape."""
     shared = {k: v for k, v in other.items() if k in params and params[k].shape == v.shape}
     if not shared:
         raise UserError(f"train.init_from={workdir}: that run shares no parameter with this model")
