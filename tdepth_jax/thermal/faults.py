@@ -1,7 +1,7 @@
 """What is wrong with thermal frames: detectors on plain arrays, each fault with its mend.
 
 Nothing here changes a pixel. `frame_faults` looks at one frame, `sequence_faults` at several in order of time,
-`time_faults` and `intrinsics_faults` at what comes with them.
+`time_faults` and `intrinsics_faults` at what comes with them; `recording` at how a camera moves.
 """
 
 from __future__ import annotations
@@ -75,7 +75,6 @@ def sequence_faults(stack: Stack, where: str, *, valid: Mask | None = None) -> l
         return []
     found = [
         _repeated(stack, where),
-        _static(stack, where),
         _stretched(stack, where),
         _dead(stack, where, valid),
     ]
@@ -262,25 +261,6 @@ def _repeated(stack: Stack, where: str) -> Fault | None:
         f"{len(frames)} of {len(stack)} frames repeat the one before, first frame {frames[0]}: the camera froze "
         "(shutter correction, FFC)",
         "they teach that nothing moves: leave them out",
-    )
-
-
-def _static(stack: Stack, where: str) -> Fault | None:
-    """Where nothing moves, differences between frames are noise, which a blur takes away."""
-    shares = []
-    for before, after in itertools.pairwise(stack):
-        change = after.astype(np.float32) - before
-        change -= np.median(change)  # the sensor's offset drifts as a whole
-        spread = change.std()
-        if spread > 0:
-            shares.append(float(cv2.blur(change, (7, 7)).std() / spread))
-    if not shares or np.median(shares) > 0.3:
-        return None
-    return Fault(
-        "static",
-        where,
-        f"between most of its {len(stack)} frames nothing moves but noise",
-        "self-supervision needs a moving camera: drive, or leave the stop out",
     )
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +15,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from tdepth_jax.data import records, tracks
+from tdepth_jax.data import raw, recordings, records, tracks
 from tdepth_jax.data.datasets.base import RecordsBuilder
+from tdepth_jax.data.recordings import LEAST_FRAMES, Seen, Shot
 from tdepth_jax.errors import UserError
-from tdepth_jax.thermal import faults, intrinsics, io
+from tdepth_jax.thermal import faults, intrinsics, io, recording
 from tdepth_jax.thermal.faults import Fault
 
 HELP = "your own thermal frames: a folder, and the camera's K or field of view"
-SAMPLES = 24  # frames of a sequence that are looked at closely; all are opened
-LEAST_FRAMES = 3  # a snippet (t-1, t, t+1)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,36 +80,31 @@ def build(args: argparse.Namespace) -> Own:
         raise UserError(f"--holdout={args.holdout:g}: it is a share, 0 or more and less than 1")
     if not args.fps > 0:
         raise UserError(f"--fps={args.fps:g}: frames per second are more than 0")
-    found = _find_sequences(args.raw)
-    size = _read(found[0][1][0], args.unit).pixels.shape[1:]
+    found = recordings.find(args.raw)
+    size = recordings.read(found[0][1][0], args.unit).pixels.shape[1:]
     given = (
         intrinsics.parse(args.intrinsics, size) if args.intrinsics else intrinsics.from_fov(args.fov_x, size)
     )
     valid = io.usable(size, mask=args.mask, bottom=args.mask_bottom)
     specs, found_faults = [], faults.intrinsics_faults(given.K, size, args.intrinsics or "--fov-x")
-    checked: list[_Seen] = []
+    checked: list[Seen] = []
     for name, files in found:
-        seen = _look(name, files, args.unit)
-        _of_one_size(seen, size)
+        seen = recordings.look(name, files, args.unit)
+        recordings.of_one_size(seen, size)
         times, poses = _tracks(args, seen, only=len(found) == 1)
-        found_faults += _sequence_faults(seen, times, valid)
-        specs += _segments(seen, times, poses, valid, given.K, args)
+        found_faults += recordings.faults_of(seen, times, poses, valid, args.unit)
+        parts = _segments(seen, times, poses, valid, given.K, args)
+        found_faults += _short(seen, parts)
+        specs += parts
         checked.append(seen.without_frames())
-    notes = _report(found_faults, checked, given)
+    found_faults += recording.double_faults([(seen.name, seen.sums) for seen in checked])
+    notes = raw.warn(given.notes) + recordings.report(found_faults, len(checked))
     return Own(
         data_dir=args.out,
         name=args.name,
         splits=_split(specs, args.holdout),
         facts=_facts(args, checked, given, notes),
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Shot:
-    """Where a frame is: a file, and its number in it."""
-
-    path: Path
-    page: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +152,7 @@ class Own(RecordsBuilder):
         opened: io.Thermal | None = None
         for number, shot in enumerate(spec.shots):
             if opened is None or opened.source != shot.path:
-                opened = _read(shot.path, spec.unit)
+                opened = recordings.read(shot.path, spec.unit)
             frame: records.Frame = {
                 "sequence": spec.name,
                 "index": number,
@@ -176,118 +168,8 @@ class Own(RecordsBuilder):
             yield frame
 
 
-# Finding and looking.
-
-
-def _read(path: Path, unit: str) -> io.Thermal:
-    return io.read(path, unit=unit if unit == "centikelvin" else None)
-
-
-def _find_sequences(raw: Path) -> list[tuple[str, list[Path]]]:
-    """(name, files) of every sequence: a folder's single frames are one, each of its stacks is one."""
-    if not raw.is_dir():
-        raise UserError(f"--raw={raw} is no folder; give the folder that holds the frames")
-    found: list[tuple[str, list[Path]]] = []
-    for folder, below, _ in os.walk(raw):
-        below[:] = sorted((name for name in below if not name.startswith(".")), key=io.natural_key)
-        files = io.image_files(Path(folder))
-        if not files:
-            continue
-        below_raw = Path(folder).relative_to(raw)
-        if files[0].suffix.lower() in (".tif", ".tiff", ".npy") and all(
-            len(io.read(f)) > 1 for f in files[:2]
-        ):
-            alone = len(files) == 1 and below_raw.name
-            found += [((below_raw if alone else below_raw / f.stem).as_posix(), [f]) for f in files]
-        else:
-            found.append((below_raw.as_posix() if below_raw.name else raw.resolve().name, files))
-    if not found:
-        raise UserError(f"{raw} holds no frames ({', '.join(io.SUFFIXES)}), nor do its sub-folders")
-    names = [name for name, _ in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise UserError(f"{raw} holds two sequences that would be called {twice!r}; rename a folder or stack")
-    return sorted(found, key=lambda one: io.natural_key(one[0]))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Seen:
-    """What reading a whole sequence showed."""
-
-    name: str
-    folder: Path
-    shots: tuple[Shot, ...]
-    sizes: tuple[tuple[int, int], ...]
-    units: tuple[str, ...]
-    notes: tuple[str, ...]
-    constant: frozenset[int]
-    repeated: frozenset[int]
-    top: int
-    samples: np.ndarray  # uint16 [k, h, w]: neighbours in the middle
-    spread: tuple[tuple[int, np.ndarray], ...]  # frames over the whole length
-
-    def without_frames(self) -> _Seen:
-        """For a hundred sequences they would not fit into memory."""
-        return dataclasses.replace(self, samples=self.samples[:0], spread=())
-
-
-def _look(name: str, files: Sequence[Path], unit: str) -> _Seen:
-    """Opens every frame once; keeps a few."""
-    from tqdm import tqdm
-
-    shots: list[Shot] = []
-    sizes, units, constant, repeated, top = [], [], set(), set(), 0
-    notes: tuple[str, ...] = ()
-    middle: list[np.ndarray] = []
-    spread: list[tuple[int, np.ndarray]] = []
-    every = max(1, len(files) // SAMPLES)
-    previous: np.ndarray | None = None
-    for path in tqdm(
-        files, f"checking {name}", unit=" files", file=sys.stderr, disable=not sys.stderr.isatty()
-    ):
-        opened = _read(path, unit)
-        notes = notes or opened.notes[:1]  # one file speaks for all
-        counts = opened.counts()
-        for page, frame in enumerate(counts):
-            number = len(shots)
-            shots.append(Shot(path, page))
-            sizes.append(frame.shape)
-            units.append(opened.unit)
-            top = max(top, int(frame.max()))
-            if frame.min() == frame.max():
-                constant.add(number)
-            elif previous is not None and np.array_equal(previous, frame):
-                repeated.add(number)
-            elif len(middle) < SAMPLES:
-                middle.append(frame)
-            if number % (every if len(files) > 1 else max(1, len(counts) // SAMPLES)) == 0:
-                spread.append((number, frame))
-            previous = frame
-    same = len(set(sizes)) == 1 and middle
-    return _Seen(
-        name,
-        files[0].parent,
-        tuple(shots),
-        tuple(sizes),
-        tuple(units),
-        notes,
-        frozenset(constant),
-        frozenset(repeated),
-        top,
-        np.stack(middle) if same else np.zeros((0, 1, 1), np.uint16),
-        tuple(spread),
-    )
-
-
-def _of_one_size(seen: _Seen, size: tuple[int, int]) -> None:
-    fault = faults.size_fault(seen.sizes, seen.name)
-    fault = fault or faults.size_fault([size, seen.sizes[0]], f"the first sequence and {seen.name}")
-    if fault:
-        raise UserError(str(fault))
-
-
 def _tracks(
-    args: argparse.Namespace, seen: _Seen, *, only: bool
+    args: argparse.Namespace, seen: Seen, *, only: bool
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 4 4"] | None]:
     """(nanoseconds, world_from_camera) of every frame."""
     count = len(seen.shots)
@@ -300,52 +182,11 @@ def _tracks(
     return times, tracks.poses(tracks.find("--poses", args.poses, folder=seen.folder, only=only), count)
 
 
-def _sequence_faults(seen: _Seen, times: np.ndarray, valid: np.ndarray | None) -> list[Fault]:
-    """Each kind of fault once a sequence, at the first frame that has it, with how many have it."""
-    by_name: dict[str, list[Fault]] = {}
-    for number, frame in seen.spread:
-        where = f"{seen.name}, {seen.shots[number].path.name}"
-        for fault in faults.frame_faults(frame, where, unit=seen.units[number], valid=valid):
-            by_name.setdefault(fault.name, []).append(fault)
-    found = []
-    for several in by_name.values():
-        first, count = several[0], len(several)
-        more = f" (so in {count} of {len(seen.spread)} frames looked at)" if count > 1 else ""
-        # A dark frame here and there is left out; a sequence of them is a failed recording.
-        grave = first.grave and 2 * count > len(seen.spread)
-        found.append(dataclasses.replace(first, sentence=first.sentence + more, grave=grave))
-    if len(seen.samples):
-        found += faults.sequence_faults(seen.samples, seen.name, valid=valid)
-    if seen.repeated:
-        said = (
-            f"{len(seen.repeated)} of {len(seen.shots)} frames repeat the one before (the camera froze: FFC)"
-        )
-        found.append(Fault("repeated", seen.name, said, "they are left out, and the sequence is cut there"))
-    found += faults.time_faults(times, seen.name)
-    found += [Fault("assumed", seen.name, note, "give --unit if that is wrong") for note in seen.notes]
-    return found
-
-
-def _report(found: Sequence[Fault], checked: Sequence[_Seen], given: intrinsics.Given) -> list[str]:
-    """Stops at grave faults; prints the others and returns them."""
-    still = [fault for fault in found if fault.name == "static"]
-    grave = [fault for fault in found if fault.grave]
-    if still and len(still) == len(checked):
-        grave += still
-    if grave:
-        more = f" (and {len(grave) - 1} more such faults)" if len(grave) > 1 else ""
-        raise UserError(f"{grave[0]}{more}")
-    notes = [*given.notes, *map(str, found)]
-    for note in notes:
-        print(f"warning: {note}", file=sys.stderr)
-    return notes
-
-
 # Sequences to write.
 
 
 def _segments(
-    seen: _Seen,
+    seen: Seen,
     times: np.ndarray,
     poses: np.ndarray | None,
     valid: np.ndarray | None,
@@ -377,6 +218,15 @@ def _segments(
     ]
 
 
+def _short(seen: Seen, parts: Sequence[Spec]) -> list[Fault]:
+    """Frames that are in no part long enough for a snippet."""
+    lost = len(seen.shots) - len(seen.constant) - len(seen.repeated) - sum(part.frames for part in parts)
+    if not lost:
+        return []
+    said = f"{lost} of {len(seen.shots)} frames stand in parts shorter than {LEAST_FRAMES} frames"
+    return [Fault("short", seen.name, said, "they are left out; record longer stretches")]
+
+
 def _split(specs: Sequence[Spec], holdout: float) -> dict[str, tuple[Spec, ...]]:
     """Train, and the end of every sequence as test; parts too short for a snippet are left out."""
     train, test = [], []
@@ -403,7 +253,7 @@ def _part(spec: Spec, part: slice) -> Spec:
 
 
 def _facts(
-    args: argparse.Namespace, checked: Sequence[_Seen], given: intrinsics.Given, notes: list[str]
+    args: argparse.Namespace, checked: Sequence[Seen], given: intrinsics.Given, notes: list[str]
 ) -> dict[str, Any]:
     units = {unit for seen in checked for unit in seen.units}
     top = max(seen.top for seen in checked)
