@@ -64,6 +64,7 @@ class DepthConfig:
     output_offset: float = 0.0
     dtype: str = "auto"  # of the networks' products: float32 | bfloat16 | auto (bfloat16 on GPU and TPU)
     remat: bool = False
+    unroll: bool = False  # compile every block by itself; only to count operations
 
     def __post_init__(self) -> None:
         self._check("head", HEADS)
@@ -158,7 +159,9 @@ class DepthNet(nn.Module):
         size = x.shape[1:3]
         grid = (size[0] // vit.patch, size[1] // vit.patch)
         plain = cfg.head.startswith("dinov2")  # DINOv2's heads read the blocks as they are
-        taps = ViT(vit, cfg.taps, norm_taps=not plain, dtype=dtype, remat=cfg.remat, name="vit")(x)
+        taps = ViT(
+            vit, cfg.taps, norm_taps=not plain, dtype=dtype, remat=cfg.remat, unroll=cfg.unroll, name="vit"
+        )(x)
         if cfg.output == "bins":
             value = LinearHead(cfg.min_depth, cfg.max_depth, dtype, name="head")(taps, grid)
         else:

@@ -50,7 +50,8 @@ class ViT(nn.Module):
     `norm_taps` applies the final LayerNorm to every tap, as DINOv2's get_intermediate_layers does by default.
     Parameters, norms, the softmax and the sum that runs through the blocks are float32, and so is the result;
     `dtype` is the type of the blocks' matrix products. `remat` recomputes each block's activations in the backward
-    pass.
+    pass; `unroll` compiles every block by itself, not one for all: minutes instead of seconds, but a program whose
+    own count of operations is whole.
     """
 
     config: ViTConfig
@@ -58,6 +59,7 @@ class ViT(nn.Module):
     norm_taps: bool = True
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    unroll: bool = False
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"]) -> tuple[Tap, ...]:
@@ -76,7 +78,8 @@ class ViT(nn.Module):
             x = jnp.concatenate([x[:, :1], registers, x[:, 1:]], axis=1)
         block = nn.remat(Block, prevent_cse=False) if self.remat else Block
         blocks = nn.scan(
-            block, variable_axes={"params": 0}, split_rngs={"params": True}, length=cfg.depth
+            block, variable_axes={"params": 0}, split_rngs={"params": True}, length=cfg.depth,
+            unroll=cfg.depth if self.unroll else 1,
         )(cfg, (h, w), self.dtype, name="blocks")  # fmt: skip
         _, every = blocks(x, None)
         norm = nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=jnp.float32, name="norm")
