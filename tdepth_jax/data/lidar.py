@@ -102,9 +102,11 @@ def project(
     v = np.rint(K[1, 1] * points[:, 1] / z + K[1, 2])
     inside = (u >= 0) & (u < size[1]) & (v >= 0) & (v < size[0])
     flat = v[inside].astype(np.int64) * size[1] + u[inside].astype(np.int64)
-    depth = np.full(size[0] * size[1], np.inf, np.float32)
-    np.minimum.at(depth, flat, z[inside].astype(np.float32))
-    return np.where(np.isfinite(depth), depth, 0).reshape(size)
+    z = z[inside]
+    depth = np.zeros(size[0] * size[1], np.float32)
+    farthest_first = np.argsort(-z, kind="stable")  # of several values for one pixel the last stays
+    depth[flat[farthest_first]] = z[farthest_first]
+    return depth.reshape(size)
 
 
 def without_hidden(depth: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:

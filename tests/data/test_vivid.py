@@ -208,6 +208,38 @@ def test_indoor_splits_and_the_well_lit_frames(tmp_path, capsys):
     assert "train lacks 5 of 5" in capsys.readouterr().err
 
 
+def test_the_authors_well_lit_folder_has_the_calibration_of_the_whole(tmp_path):
+    """Their script copies its images and depth only; without that folder, the listed frames are taken."""
+    root = tmp_path / "raw"
+    write_prepared(root, "indoor_robust_varying")
+    whole = root / "indoor_robust_varying"
+    for folder in ("Thermal", "RGB", "Depth_T", "Depth_RGB"):  # names 2, 3, 6, 8 -> 20, 23, 24, 42
+        for path in sorted((whole / folder).iterdir()):
+            path.rename(
+                path.with_stem({"2": "000020", "3": "000023", "6": "000024", "8": "000042"}[path.stem[-1]])
+            )
+    listed = open_split(run(root, tmp_path / "a", "--scene=indoor"), "test_well_lit")
+    assert len(listed) == 3  # 24 is not listed
+    np.testing.assert_allclose(
+        listed[2]["thermal/world_from_camera"][:3].reshape(12), rows("Thermal")[7], atol=1e-5
+    )
+    lit = root / "indoor_robust_varying_well_lit"
+    for folder in ("Thermal", "RGB", "Depth_T", "Depth_RGB"):
+        shutil.copytree(whole / folder, lit / folder, ignore=lambda _, names: [n for n in names if "24" in n])
+    copied = open_split(run(root, tmp_path / "b", "--scene=indoor"), "test_well_lit")
+    for i in range(3):
+        np.testing.assert_array_equal(copied[i]["thermal/image"], listed[i]["thermal/image"])
+        np.testing.assert_array_equal(copied[i]["thermal/K"], listed[i]["thermal/K"])
+    assert "thermal/world_from_camera" not in copied.features
+
+
+def test_several_processes_write_the_same(tree, tmp_path):
+    one = open_split(run(tree, tmp_path / "one"), "test")
+    prepare.main(["vivid", f"--raw={tree}", f"--out={tmp_path / 'two'}", "--jobs=2", "--format=tfrecord"])
+    two = open_split(tmp_path / "two" / "vivid_outdoor", "test")
+    assert [one.raw(i) for i in range(len(one))] == [two.raw(i) for i in range(len(two))]
+
+
 def eight_bit(root):
     path = root / "outdoor_robust_day1" / "Thermal" / "data" / "000002.png"
     cv2.imwrite(str(path), (cv2.imread(str(path), cv2.IMREAD_UNCHANGED) // 16).astype(np.uint8))

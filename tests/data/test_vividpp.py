@@ -333,6 +333,19 @@ def test_holes_in_time_cut_the_sequence_and_bags_may_lack_poses_and_scans(tmp_pa
     assert "has no poses" in capsys.readouterr().err
 
 
+def test_several_processes_write_the_same(tmp_path):
+    root = tmp_path / "raw"
+    root.mkdir()
+    for name in ("a_day", "b_night"):
+        write_bag(root / f"{name}.bag", no=("rgb",))
+        write_poses(root, name)
+    np.savetxt(root / "e.txt", extrinsic("thermal"))
+    flags = (f"--thermal-from-lidar={root / 'e.txt'}",)
+    one = open_split(run(root, tmp_path / "one", *flags), "test")
+    two = open_split(run(root, tmp_path / "two", *flags, "--jobs=2"), "test")
+    assert [one.raw(i) for i in range(len(one))] == [two.raw(i) for i in range(len(two))]
+
+
 def test_train_and_test_are_named(tree, tmp_path):
     root = run(tree, tmp_path, "--train=campus_day1")
     assert len(open_split(root, "train")) == FRAMES
