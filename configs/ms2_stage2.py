@@ -1,7 +1,7 @@
 """MS2, left thermal camera, stage 2: adapters in the frozen backbone of ms2_stage1.
 
-  python -m tdepth_jax.train --config=configs/ms2_stage1.py
-  python -m tdepth_jax.train --config=configs/ms2_stage2.py
+python -m tdepth_jax.train --config=configs/ms2_stage1.py
+python -m tdepth_jax.train --config=configs/ms2_stage2.py
 """
 
 from ml_collections import ConfigDict

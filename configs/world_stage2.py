@@ -1,7 +1,7 @@
 """ThermalWorld, stage 2: adapters in the frozen backbone of world_stage1, on temporally mapped images.
 
-  python -m tdepth_jax.train --config=configs/world_stage1.py
-  python -m tdepth_jax.train --config=configs/world_stage2.py
+python -m tdepth_jax.train --config=configs/world_stage1.py
+python -m tdepth_jax.train --config=configs/world_stage2.py
 """
 
 from ml_collections import ConfigDict

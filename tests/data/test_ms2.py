@@ -198,7 +198,7 @@ def test_poses_carry_points_from_frame_to_frame(everything):
 def test_the_facts_of_the_data_set(everything):
     facts = open_split(everything, "train").metadata
     assert facts["sensor"]["planck"] == {"R": 380747.0, "B": 1428.0, "F": 1.0, "O": -88.539}
-    assert facts["protocol"] == "sup4thermal"
+    assert facts["protocols"][0] == "sup4thermal"
     assert facts["frame_step"] == {"train": 1, "val": 3, "test_night": 10, "test_rain": 10}
     assert facts["baseline_metres"] == pytest.approx({"thermal": 0.3, "rgb": 0.25, "nir": 0.2})
     assert facts["depth_source"] == "depth_filtered"

@@ -163,7 +163,7 @@ def test_known_points_land_where_the_calibration_says(tree, tmp_path):
 
 def test_the_facts_of_the_data_set(tree, tmp_path):
     facts = open_split(run(tree, tmp_path), "val").metadata
-    assert (facts["indoor"], facts["protocol"], facts["layout"]) == (False, "shin2022", "post-processed")
+    assert (facts["indoor"], facts["protocols"][0], facts["layout"]) == (False, "shin2022", "post-processed")
     assert (facts["timestamps"], facts["min_motion"]) == ("given", 0.15)
     assert not any("poses" in note for note in facts["checks"])
 

@@ -311,7 +311,7 @@ def test_without_a_calibration_there_are_images_only(tree, tmp_path, capsys):
     test = open_split(run(tree, tmp_path), "test")
     assert "without --thermal-from-lidar there is neither depth nor pose" in capsys.readouterr().err
     assert {key for key in test.features if "/" in key} == {"thermal/image", "thermal/K"}
-    assert (test.metadata["protocol"], test.metadata["undistorted"]["thermal"]) == ("fan2024", "fisheye")
+    assert (test.metadata["protocols"], test.metadata["undistorted"]["thermal"]) == (["fan2024"], "fisheye")
 
 
 def test_holes_in_time_cut_the_sequence_and_bags_may_lack_poses_and_scans(tmp_path, capsys):

@@ -315,7 +315,7 @@ class Ms2(RecordsBuilder):
             "baseline_metres": {camera: calibration.baseline(camera) for camera in specs[0].cameras},
             "rectified": True,
             "indoor": False,
-            "protocol": "sup4thermal",
+            "protocols": ["sup4thermal", "monother"],
             "frame_step": {split: FRAME_STEP[split] for split in self._splits},
             "radar_columns": [],
             "label_names": [],

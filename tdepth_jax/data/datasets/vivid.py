@@ -336,7 +336,7 @@ def _facts(
         "layout": "prepared" if prepared else "post-processed",
         "min_motion": None if prepared else args.min_motion,
         "indoor": args.scene == "indoor",
-        "protocol": "shin2022",
+        "protocols": ["shin2022", "fan2024"],
         "radar_columns": [],
         "label_names": [],
         "conditions": sorted({spec.condition for spec in specs}),

@@ -283,7 +283,7 @@ def _facts(args: argparse.Namespace, splits: dict[str, tuple[Plan, ...]], notes:
         + (", hidden points kept" if args.keep_hidden else ", hidden points taken out"),
         "undistorted": {"thermal": plans[0].thermal.model, "rgb": plans[0].rgb.model},
         "indoor": False,
-        "protocol": "fan2024",
+        "protocols": ["fan2024"],
         "radar_columns": [],
         "label_names": [],
         "conditions": sorted({plan.condition for plan in plans}),

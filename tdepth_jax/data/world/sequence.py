@@ -236,9 +236,10 @@ def _velocity(stage: Stage, frame: int, hits: raycast.Hits, moving: np.ndarray) 
 
 def _freezes(spec: SequenceSpec, rng: np.random.Generator) -> set[int]:
     """Frames at which the shutter is closed and the camera repeats its last picture; none in the test split."""
-    if spec.split == "test" or spec.frames < 12 or rng.random() > 0.25:
+    often = min(0.25, spec.frames / 64)  # a short sequence meets it more seldom
+    if spec.split == "test" or spec.frames < 8 or rng.random() > often:
         return set()
-    first = int(rng.integers(4, spec.frames - 5))
+    first = int(rng.integers(min(4, spec.frames - 6), spec.frames - 5))
     return set(range(first, first + int(rng.integers(2, 4))))
 
 
