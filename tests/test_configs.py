@@ -30,7 +30,9 @@ def test_stage_two_of_vivid_trains_what_the_paper_counts():
     shapes = flatten(jax.eval_shape(system.init, jax.random.key(0))["params"])
     trained, frozen = split(shapes, system.updates[0].trainable)
     adapters = sum(v.size for k, v in trained.items() if k.startswith("depth/vit/"))
-    assert adapters == 147_456 + 672_816  # LoRA of rank 4 on q and v, and conv adapters of width 4, in 12 blocks
+    assert (
+        adapters == 147_456 + 672_816
+    )  # LoRA of rank 4 on q and v, and conv adapters of width 4, in 12 blocks
     assert all(k.startswith("depth/vit/") for k in frozen)
     assert config.train.init_from == "runs/vivid_stage1"
     assert config.system.loss_images == "temporal"

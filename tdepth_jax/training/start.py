@@ -37,7 +37,9 @@ def fresh(system: System, mesh: jax.sharding.Mesh, config: ConfigDict) -> tuple[
     The random weights do not depend on the mesh: they are drawn from `train.seed` alone.
     """
     state_like, frozen_like = shapes(system, mesh, config)
-    other = _run_weights(config.train.init_from) if config.train.init_from else {}  # a mistake shows before a compile
+    other = (
+        _run_weights(config.train.init_from) if config.train.init_from else {}
+    )  # a mistake shows before a compile
     init = jax.jit(system.init, out_shardings=meshes.replicated(mesh))
     variables = dict(init(jax.random.key(config.train.seed)))
     params = flatten(variables["params"])
