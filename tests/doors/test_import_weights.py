@@ -10,6 +10,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import models_golden as golden
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -19,10 +20,6 @@ from tdepth_jax.errors import UserError
 from tdepth_jax.import_weights import import_weights, main
 from tdepth_jax.models import golden_features
 from tdepth_jax.models.depth import DepthConfig, DepthNet
-
-GOLDEN = pathlib.Path(__file__).parents[1] / "models"
-sys.path.insert(0, str(GOLDEN))
-import models_golden as golden  # noqa: E402
 
 
 def published(name: str) -> dict[str, np.ndarray]:
@@ -106,6 +103,24 @@ def test_wrong_and_partial_files_end_in_one_sentence(tmp_path, change, sentence)
         import_weights(tmp_path / "file", output=tmp_path / "out")
     assert "\n" not in str(error.value)
     assert str(tmp_path / "file") in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "sentence"),
+    [
+        ("pretrained.pos_embed", (1, 30, 24), r"pos_embed is \(1, 30, 24\)"),
+        ("pretrained.norm.weight", (25,), r"norm/scale is \(25,\)"),
+        ("depth_head.scratch.output_conv1.bias", (7,), r"out_1/bias is \(7,\)"),
+        ("depth_head.projects.2.weight", (17, 24, 1, 1), r"reassemble_2/\w+/\w+ is "),
+    ],
+)
+def test_shapes_that_do_not_fit_each_other_are_named(tmp_path, name, array, sentence):
+    state = published("depth_anything_v2")
+    assert state[name].shape != array
+    save_file({**state, name: np.zeros(array, np.float32)}, tmp_path / "file")
+    with pytest.raises(UserError, match=sentence):
+        import_weights(tmp_path / "file", output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -13,16 +13,9 @@ import sys
 import time
 
 import pytest
+from tiny import ROOT, TINY
 
 from tdepth_jax import prepare
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-TINY = {
-    "data.image_size": "32,40", "model.vit_dim": "16", "model.vit_heads": "2", "model.vit_patch": "8",
-    "model.vit_pos_grid": "4", "model.dpt_channels": "4,8,8,8", "model.dpt_features": "8",
-    "model.pose_widths": "8,8,8", "train.batch_size": "8", "train.steps": "12", "train.save_every": "4",
-    "train.log_every": "1", "train.keep": "3", "train.panels_every": "5", "eval.stride": "4",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -8,21 +8,9 @@ import re
 import shutil
 
 import pytest
-from test_train import TINY
+from tiny import TINY, WORLD, sentence
 
-from tdepth_jax import errors, prepare, train
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-WORLD = str(ROOT / "configs" / "world_stage1.py")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> pathlib.Path:
-    out = tmp_path_factory.mktemp("records")
-    prepare.main(
-        ["world", "--out", str(out), "--name", "tiny", "--sequences", "1", "--frames", "4", "--size", "32x40"]
-    )
-    return out / "tiny"
+from tdepth_jax import train
 
 
 def flags(data, workdir, **overrides):
@@ -36,15 +24,6 @@ def trained(data, tmp_path_factory) -> pathlib.Path:
     workdir = tmp_path_factory.mktemp("runs") / "small"
     train.main(flags(data, workdir))
     return workdir
-
-
-def sentence(argv, capsys) -> str:
-    with pytest.raises(SystemExit) as stop:
-        errors.run_door(train.main, argv)
-    assert stop.value.code == 2
-    said = capsys.readouterr().err.strip()
-    assert "Traceback" not in said
-    return said
 
 
 OVERRIDES = {
@@ -142,7 +121,7 @@ def test_a_workdir_that_is_a_file(data, tmp_path, capsys):
 def test_another_config_in_the_same_workdir_is_refused_and_changes_nothing(data, trained, capsys):
     before = (trained / "config.json").read_text()
     said = sentence(flags(data, trained, optimizer__learning_rate="0.1"), capsys)
-    assert "optimizer.learning_rate: 0.0003 -> 0.1" in said
+    assert re.search(r"optimizer.learning_rate: \S+ -> 0.1\b", said)
     assert (trained / "config.json").read_text() == before
 
 

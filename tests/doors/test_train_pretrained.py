@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import sys
 
+import models_golden as golden
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from safetensors.numpy import save_file
-from test_train_mistakes import WORLD, data, sentence  # noqa: F401  (data is a fixture)
+from tiny import WORLD, sentence
 
 from tdepth_jax import import_weights, train
 from tdepth_jax.training.partition import flatten
 from tdepth_jax.training.restore import load_run
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "models"))
-import models_golden as golden
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +28,7 @@ def imported(tmp_path_factory) -> pathlib.Path:
     return folder / "tiny"
 
 
-def command(data, workdir, imported, **overrides) -> list[str]:  # noqa: F811
+def command(data, workdir, imported, **overrides) -> list[str]:
     """The settings that the import recorded, but for the output: depth here is a sigmoid's, as in training."""
     said = json.loads((imported / "import.json").read_text())["model"]
     model = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in said.items() if k != "output"}
@@ -52,7 +49,7 @@ def parts(imported) -> dict[str, np.ndarray]:
     return flat
 
 
-def test_a_run_starts_from_a_whole_import(data, imported, tmp_path, capsys):  # noqa: F811
+def test_a_run_starts_from_a_whole_import(data, imported, tmp_path, capsys):
     train.main(command(data, tmp_path / "run", imported, model__lora_rank="2", model__conv_adapter_width="2"))
     printed = capsys.readouterr().out
     assert "depth/vit: from " in printed
@@ -68,7 +65,7 @@ def test_a_run_starts_from_a_whole_import(data, imported, tmp_path, capsys):  # 
             np.testing.assert_allclose(found[path], theirs, atol=1e-4, err_msg=path)
 
 
-def test_another_output_keeps_the_last_layer_and_another_head_starts_random(data, imported, tmp_path, capsys):  # noqa: F811
+def test_another_output_keeps_the_last_layer_and_another_head_starts_random(data, imported, tmp_path, capsys):
     train.main(command(data, tmp_path / "same", imported, model__output="relu_disparity", train__steps="1"))
     assert "random" not in capsys.readouterr().out
     train.main(command(data, tmp_path / "other", imported, model__dpt_features="8", train__steps="1"))
@@ -77,7 +74,7 @@ def test_another_output_keeps_the_last_layer_and_another_head_starts_random(data
     assert "--config.model.dpt_features=16" in printed
 
 
-def test_a_backbone_that_does_not_fit_is_told_which_settings_do(data, imported, tmp_path, capsys):  # noqa: F811
+def test_a_backbone_that_does_not_fit_is_told_which_settings_do(data, imported, tmp_path, capsys):
     said = sentence(command(data, tmp_path / "run", imported, model__vit_dim="32"), capsys)
     assert "does not fit this config" in said
     assert "its import fits --config.model.backbone=custom" in said

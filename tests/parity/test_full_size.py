@@ -12,10 +12,10 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
+import models_golden as golden
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -24,9 +24,6 @@ from tdepth_jax.import_weights import import_weights
 from tdepth_jax.models.depth import DepthConfig, DepthNet
 from tdepth_jax.models.vit import VARIANTS, ViT
 from tdepth_jax.training.partition import nest
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "models"))
-import models_golden as golden
 
 pytestmark = pytest.mark.parity
 NEEDED = ("TDEPTH_TORCH", "TDEPTH_DINOV2", "TDEPTH_DEPTH_ANYTHING")

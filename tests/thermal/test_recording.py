@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_faults import H, W, drive, scene
+from drives import H, W, drive, scene
 
 from tdepth_jax.thermal import io, recording
 
