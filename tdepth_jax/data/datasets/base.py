@@ -236,6 +236,22 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder):
         return self.summaries
 
 
+class RawBuilder(RecordsBuilder):
+    """A data set whose splits and facts were found in a raw folder before anything is written."""
+
+    def __init__(
+        self, *, data_dir: Any, name: str | None, splits: dict[str, tuple[Any, ...]], facts: dict[str, Any]
+    ) -> None:
+        self._splits, self._facts = splits, facts
+        super().__init__(data_dir=data_dir, name=name)
+
+    def facts(self) -> dict[str, Any]:
+        return self._facts
+
+    def sequences(self) -> dict[str, tuple[Any, ...]]:
+        return self._splits
+
+
 def tfds_features(keys: frozenset[str] | set[str], radar_columns: int) -> tfds.features.FeaturesDict:
     """The TFDS features of the schema's keys. Images are encoded bytes, so TFDS needs no TensorFlow."""
     records.check_features(keys)

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from tdepth_jax.data import pickled, raw, records, tracks
-from tdepth_jax.data.datasets.base import RecordsBuilder
+from tdepth_jax.data.datasets.base import RawBuilder
 from tdepth_jax.errors import UserError
 from tdepth_jax.thermal.radiometry import FLIR_A65
 
@@ -276,14 +276,8 @@ def _pose(odom: Path, camera: str, stem: str) -> Float64[np.ndarray, "4 4"]:
     return raw.numbers(odom / FOLDERS[camera] / f"{stem}.txt", 16, "a 4x4 matrix").reshape(4, 4)
 
 
-class Ms2(RecordsBuilder):
+class Ms2(RawBuilder):
     """MS2: rectified multi-spectral stereo driving with projected LiDAR depth."""
-
-    def __init__(
-        self, *, data_dir: Any, name: str | None, splits: dict[str, tuple[Spec, ...]], facts: dict[str, Any]
-    ) -> None:
-        self._splits, self._facts = splits, facts
-        super().__init__(data_dir=data_dir, name=name)
 
     def modalities(self) -> frozenset[str]:
         specs = [spec for split in self._splits.values() for spec in split]
@@ -322,9 +316,6 @@ class Ms2(RecordsBuilder):
             "conditions": sorted({spec.condition for spec in specs}),
             **self._facts,
         }
-
-    def sequences(self) -> dict[str, tuple[Spec, ...]]:
-        return self._splits
 
     @staticmethod
     def frames(spec: Spec) -> Iterator[records.Frame]:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tdepth_jax.data import raw, recordings, records, tracks
-from tdepth_jax.data.datasets.base import RecordsBuilder
+from tdepth_jax.data.datasets.base import RawBuilder
 from tdepth_jax.data.recordings import LEAST_FRAMES, Seen, Shot
 from tdepth_jax.errors import UserError
 from tdepth_jax.thermal import faults, intrinsics, io, recording
@@ -125,14 +125,8 @@ class Spec:
         return len(self.shots)
 
 
-class Own(RecordsBuilder):
+class Own(RawBuilder):
     """A user's own thermal frames."""
-
-    def __init__(
-        self, *, data_dir: Any, name: str | None, splits: dict[str, tuple[Spec, ...]], facts: dict[str, Any]
-    ) -> None:
-        self._splits, self._facts = splits, facts
-        super().__init__(data_dir=data_dir, name=name)
 
     def modalities(self) -> frozenset[str]:
         first = next(iter(self._splits.values()))[0]
@@ -140,12 +134,6 @@ class Own(RecordsBuilder):
         keys |= {"thermal/valid"} if first.valid is not None else set()
         keys |= {"thermal/world_from_camera"} if first.poses is not None else set()
         return frozenset(keys)
-
-    def facts(self) -> dict[str, Any]:
-        return self._facts
-
-    def sequences(self) -> dict[str, tuple[Spec, ...]]:
-        return self._splits
 
     @staticmethod
     def frames(spec: Spec) -> Iterator[records.Frame]:

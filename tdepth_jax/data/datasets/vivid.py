@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from tdepth_jax.data import raw, records, tracks
-from tdepth_jax.data.datasets.base import RecordsBuilder
+from tdepth_jax.data.datasets.base import RawBuilder
 from tdepth_jax.errors import UserError
 
 HELP = (
@@ -344,14 +344,8 @@ def _facts(
     }
 
 
-class Vivid(RecordsBuilder):
+class Vivid(RawBuilder):
     """ViViD: hand-held thermal and RGB cameras with warped LiDAR depth and poses."""
-
-    def __init__(
-        self, *, data_dir: Any, name: str | None, splits: dict[str, tuple[Spec, ...]], facts: dict[str, Any]
-    ) -> None:
-        self._splits, self._facts = splits, facts
-        super().__init__(data_dir=data_dir, name=name)
 
     def modalities(self) -> frozenset[str]:
         keys = {"thermal/image", "thermal/K"}
@@ -364,12 +358,6 @@ class Vivid(RecordsBuilder):
                 if camera is not None and camera.poses is not None:
                     keys.add(f"{label}/world_from_camera")
         return frozenset(keys)
-
-    def facts(self) -> dict[str, Any]:
-        return self._facts
-
-    def sequences(self) -> dict[str, tuple[Spec, ...]]:
-        return self._splits
 
     @staticmethod
     def frames(spec: Spec) -> Iterator[records.Frame]:

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from tdepth_jax.data import bags, raw, records, tracks
-from tdepth_jax.data.datasets.base import RecordsBuilder
+from tdepth_jax.data.datasets.base import RawBuilder
 from tdepth_jax.data.lens import Lens, Undistorter
 from tdepth_jax.data.lidar import Track
 from tdepth_jax.data.scans import Frames, Plan
@@ -291,14 +291,8 @@ def _facts(args: argparse.Namespace, splits: dict[str, tuple[Plan, ...]], notes:
     }
 
 
-class Vividpp(RecordsBuilder):
+class Vividpp(RawBuilder):
     """ViViD++ from its bags: undistorted thermal and RGB images, depth from LiDAR, LOAM poses."""
-
-    def __init__(
-        self, *, data_dir: Any, name: str | None, splits: dict[str, tuple[Plan, ...]], facts: dict[str, Any]
-    ) -> None:
-        self._splits, self._facts = splits, facts
-        super().__init__(data_dir=data_dir, name=name)
 
     def modalities(self) -> frozenset[str]:
         keys = {"thermal/image", "thermal/K"}
@@ -309,12 +303,6 @@ class Vividpp(RecordsBuilder):
             keys |= {"rgb/image", "rgb/K"} if plan.rgb_topic else set()
             keys |= {"rgb_from_thermal"} if plan.rgb_from_thermal is not None else set()
         return frozenset(keys)
-
-    def facts(self) -> dict[str, Any]:
-        return self._facts
-
-    def sequences(self) -> dict[str, tuple[Plan, ...]]:
-        return self._splits
 
     @staticmethod
     def frames(spec: Plan) -> Iterator[records.Frame]:
