@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -12,9 +13,10 @@ import numpy as np
 
 from tdepth_jax.errors import UserError
 from tdepth_jax.models import names
+from tdepth_jax.models.dpt import DPT, DPTConfig
 from tdepth_jax.models.resnet import VARIANTS as RESNETS
 from tdepth_jax.models.resnet import ResNet
-from tdepth_jax.models.vit import VARIANTS
+from tdepth_jax.models.vit import VARIANTS, ViT, ViTConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +130,11 @@ def _vit(flat: dict[str, np.ndarray], *, hugging_face: bool) -> tuple[dict[str, 
         "pos_grid": math.isqrt(tree["pos_embed"].shape[1] - 1),
         "interpolation": "antialias" if registers else "size" if hugging_face else "offset",
     }
+    said = {key: facts[key] for key in ("dim", "depth", "heads", "patch", "ffn", "registers", "pos_grid")}
+    image = jax.ShapeDtypeStruct((1, facts["patch"], facts["patch"], 3), np.float32)
+    _compare(
+        tree, jax.eval_shape(ViT(ViTConfig(**said), (depth - 1,)).init, jax.random.key(0), image)["params"]
+    )
     return tree, facts
 
 
@@ -175,6 +182,13 @@ def _head(flat: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:
         "features": flat["reassemble_0/to_features/kernel"].shape[-1],
         "dim": flat["reassemble_0/project/kernel"].shape[0],
     }
+    net = DPT(DPTConfig(facts["channels"], facts["features"], facts["style"]))
+    tap = (
+        jax.ShapeDtypeStruct((1, 4, facts["dim"]), np.float32),
+        jax.ShapeDtypeStruct((1, facts["dim"]), np.float32),
+    )
+    init = functools.partial(net.init, grid=(2, 2), out=(28, 28))
+    _compare(tree, jax.eval_shape(init, jax.random.key(0), (tap,) * 4)["params"])
     return tree, facts
 
 
@@ -262,15 +276,29 @@ def _resnet(flat: dict[str, np.ndarray], statistics: dict[str, np.ndarray]) -> d
         ("resnet", flat, wanted["params"]),
         ("resnet_statistics", statistics, wanted["batch_stats"]),
     ):
-        shapes = {
-            "/".join(k.key for k in path): x.shape for path, x in jax.tree_util.tree_leaves_with_path(shapes)
-        }
-        _require(arrays, tuple(shapes), f"{variant}: ")
+        paths = ("/".join(k.key for k in path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes))
+        _require(arrays, tuple(paths), f"{variant}: ")
         for path, array in arrays.items():
-            if shapes.get(path) != array.shape:
-                raise UserError(f"{path} is {array.shape}, which {variant} does not have there")
             _put(trees[part], path, array)
+        _compare(trees[part], shapes)
     return trees
+
+
+def _compare(tree: dict[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raises UserError for an array that the network which the file describes lacks, or has in another shape."""
+    ours, theirs = (
+        {"/".join(k.key for k in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(one)}
+        for one in (tree, wanted)
+    )
+    for path, shape in ours.items():
+        if path not in theirs:
+            raise UserError(f"{path} has no place in the network that the other arrays describe")
+        if shape != theirs[path]:
+            raise UserError(
+                f"{path} is {shape}; the network that the other arrays describe has {theirs[path]}"
+            )
+    if missing := sorted(theirs.keys() - ours.keys()):
+        raise UserError(f"the file is partial: {missing[0]} missing")
 
 
 def _require(flat: Mapping[str, np.ndarray], paths: tuple[str, ...], where: str = "") -> None:
