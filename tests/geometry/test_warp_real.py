@@ -28,7 +28,9 @@ def errors(target, depth, source, source_from_target):
     pixels, z = warp.reproject(*batch)
     warped, inside = warp.sample(source[None, ..., None], pixels)
     seen = np.asarray(inside & (z > 0.001))[0, ..., 0] & (depth > 0)
-    return tuple(float(np.abs(target - view)[seen].mean()) for view in (source, np.asarray(warped)[0, ..., 0]))
+    return tuple(
+        float(np.abs(target - view)[seen].mean()) for view in (source, np.asarray(warped)[0, ..., 0])
+    )
 
 
 @pytest.mark.real
