@@ -11,6 +11,7 @@ DOORS = {
     "prepare": "raw data set, or your own frames, to records",
     "train": "train, evaluate, checkpoint, resume",
     "evaluate": "score a run under named protocols; tables and an offline HTML report",
+    "reproduce": "a published table, trained and scored beside its numbers",
     "predict": "depth maps of images, folders and 16-bit stacks",
     "import_weights": "DINOv2, its depth heads and Depth Anything, from .pth and .safetensors",
 }

@@ -141,6 +141,22 @@ def load(
     return config.lock()
 
 
+def overrides_of(arguments: typing.Sequence[str], verb: str) -> dict[str, str]:
+    """`--config.a.b=v` and `--config.a.b v` as {"a.b": "v"}."""
+    overrides: dict[str, str] = {}
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name.startswith("--config."):
+            raise UserError(f"unknown argument {word!r}; see `tdepth {verb} --help`")
+        if not equals:
+            value = next(words, "")
+            if not value or value.startswith("--config."):
+                raise UserError(f"{name} has no value; write {name}=VALUE")
+        overrides[name.removeprefix("--config.")] = value
+    return overrides
+
+
 def from_json(path: pathlib.Path, schema: typing.Callable[[str], dict[str, type]]) -> ConfigDict:
     """The config that a run directory keeps."""
     try:

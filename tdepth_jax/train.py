@@ -30,11 +30,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args, rest = parser().parse_known_args(argv)
-    overrides = _overrides(rest)
+    from tdepth_jax import config as configs
+
+    overrides = configs.overrides_of(rest, "train")
     if args.init_from:
         overrides["train.init_from"] = args.init_from
     # Imported late: --help and a mistyped flag should not wait for JAX.
-    from tdepth_jax import config as configs
     from tdepth_jax import systems
 
     config = configs.load(args.config, overrides, systems.schema)
@@ -63,22 +64,6 @@ def _score(workdir: pathlib.Path) -> None:
         return
     print(tables.overview(result))
     print(f"\nreport: {page}")
-
-
-def _overrides(rest: Sequence[str]) -> dict[str, str]:
-    """`--config.a.b=v` and `--config.a.b v` as {"a.b": "v"}."""
-    overrides: dict[str, str] = {}
-    words = iter(rest)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not name.startswith("--config."):
-            raise UserError(f"unknown argument {word!r}; see `tdepth train --help`")
-        if not equals:
-            value = next(words, "")
-            if not value or value.startswith("--config."):
-                raise UserError(f"{name} has no value; write {name}=VALUE")
-        overrides[name.removeprefix("--config.")] = value
-    return overrides
 
 
 if __name__ == "__main__":

@@ -282,11 +282,11 @@ def _about(
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     facts = [
         ("run", f"{workdir}, step {run.step}, method {run.config.system.name}"),
-        ("command", _command()),
+        ("command", command()),
         ("data", f"{dataset}, split {split}, fingerprint {source.fingerprint}"),
         ("network input", "{} x {} pixels (height x width)".format(*run.config.data.image_size)),
         ("config", "sha256 " + hashlib.sha256(config.encode()).hexdigest()[:16]),
-        ("code", _code()),
+        ("code", code()),
         ("device", f"{len(devices)} x {devices[0].device_kind} ({platform.node()})"),
         ("prediction", "–" if rate is None else f"{rate:.1f} images/s"),
         ("date", now),
@@ -296,20 +296,22 @@ def _about(
         "dataset": name,
         "split": split,
         "step": run.step,
+        "fingerprint": source.fingerprint,
         "notice": PROCEDURAL if source.metadata.get("synthetic") else "",
         "notes": [] if run.system.scale == "metric" else [RELATIVE],
         "about": [list(fact) for fact in facts],
     }
 
 
-def _command() -> str:
+def command() -> str:
+    """What was typed to start this process, to be typed again."""
     program = pathlib.Path(sys.argv[0])
     if program.parent.name == "tdepth_jax":
         return shlex.join(["python", "-m", f"tdepth_jax.{program.stem}", *sys.argv[1:]])
     return shlex.join([program.name, *sys.argv[1:]])
 
 
-def _code() -> str:
+def code() -> str:
     """The package's version, and the commit where it runs from a checkout of this project."""
     root = pathlib.Path(tdepth_jax.__file__).resolve().parent.parent
     known = f"tdepth_jax {tdepth_jax.__version__}, jax {jax.__version__}"

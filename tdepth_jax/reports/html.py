@@ -70,17 +70,8 @@ def render(
     history: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The page as text."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tdepth_jax.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.filters["capitalise"] = lambda text: text[:1].upper() + text[1:]
     lead = leading(result) if result["protocols"] else None  # a split may have poses and no depth
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         result=result,
         lead=_headline(lead) if lead else None,
         shown=tables.SHOWN,
@@ -98,6 +89,20 @@ def render(
         poses=_poses(result.get("poses")),
         curves=_curves(history),
     )
+
+
+def template(name: str) -> Any:
+    """A page's template; a name that it is not given is an error, and what it is given is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tdepth_jax.reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters["capitalise"] = lambda text: text[:1].upper() + text[1:]
+    return environment.get_template(name)
 
 
 def leading(result: Mapping[str, Any]) -> Mapping[str, Any]:
