@@ -1,10 +1,12 @@
-"""The pose network: two frames to the motion between them."""
+"""Pose networks: two frames to the motion between them."""
 
 from __future__ import annotations
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from tdepth_jax.models.resnet import VARIANTS, ResNet
 
 KERNELS = (7, 5, 3)  # of the first convolutions; 3 from there on
 
@@ -27,7 +29,7 @@ class PoseNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, target: Float[Array, "b h w c"], source: Float[Array, "b h w c"]
+        self, target: Float[Array, "b h w c"], source: Float[Array, "b h w c"], *, train: bool = False
     ) -> Float[Array, "b 6"]:
         x = (
             _gradients(target, source)
@@ -38,6 +40,28 @@ class PoseNet(nn.Module):
             k = KERNELS[min(i, len(KERNELS) - 1)]
             x = nn.Conv(width, (k, k), (2, 2), padding=k // 2, dtype=self.dtype, name=f"conv_{i}")(x)
             x = nn.relu(x)
+        x = nn.Dense(6, dtype=self.dtype, name="pose")(x)
+        return self.scale * x.astype(jnp.float32).mean(axis=(1, 2))
+
+
+class PoseResNet(nn.Module):
+    """A ResNet on the stacked pair, then Monodepth2's pose decoder: the pose network of SC-SfMLearner and Shin et al.
+
+    Inputs and output as of `PoseNet`. `train` normalises by the batch and updates "batch_stats".
+    """
+
+    variant: str = "resnet18"
+    scale: float = 0.01
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, target: Float[Array, "b h w c"], source: Float[Array, "b h w c"], *, train: bool = False
+    ) -> Float[Array, "b 6"]:
+        pair = jnp.concatenate([target, source], axis=-1)
+        x = ResNet(VARIANTS[self.variant], self.dtype, name="encoder")(pair, train=train)[-1]
+        for name, size in (("squeeze", 1), ("conv_0", 3), ("conv_1", 3)):
+            x = nn.relu(nn.Conv(256, (size, size), padding=size // 2, dtype=self.dtype, name=name)(x))
         x = nn.Dense(6, dtype=self.dtype, name="pose")(x)
         return self.scale * x.astype(jnp.float32).mean(axis=(1, 2))
 

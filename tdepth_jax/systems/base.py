@@ -26,7 +26,8 @@ class Update:
       trainable: regular expressions over "/"-joined parameter paths, matched in full. Gradients are taken
         with respect to these parameters only; the others are plain arguments of the loss.
       loss: (params, mutable, batch, targets, rng) -> (terms, mutable). `params` is the whole nested tree,
-        `terms` maps a name to its (sum, count).
+        `terms` maps a name to its (sum, count). A term "valid_share" says how much of the images teaches: a run in
+        which it stays exactly 0 is stopped.
       weights: the weight of each term in the total. A term without a weight is logged and not minimised;
         a weight without a term is an error.
       tx: the optimiser of this update's parameters.
@@ -56,6 +57,7 @@ class System:
       motion: (variables, batch) -> Float[b 4 4], source_from_target of pairs of consecutive frames, the earlier one
         being the target: "thermal/image" UInt16[b 2 h w 1], "thermal/K" [b 3 3], "thermal/valid" Bool[b h w 1] where
         the data set has it; optional. Unless `scale` is "metric", its translations have a scale of their own.
+      intrinsics: (variables, K [b 3 3] of the records) -> K as learnt, at the same size; None = the records' are right.
       pretrained: parameter prefix -> imported weights that replace the random ones under it.
       scale: what `predict`'s depth means: "metric", "relative" (one unknown scale) or "affine".
     """
@@ -69,5 +71,6 @@ class System:
     teacher: Callable[[dict[str, Any], Batch], Any] | None = None
     panels: Callable[[dict[str, Any], Batch], dict[str, Array]] | None = None
     motion: Callable[[dict[str, Any], Batch], Array] | None = None
+    intrinsics: Callable[[dict[str, Any], Array], Array] | None = None
     pretrained: Mapping[str, Pretrained] = dataclasses.field(default_factory=dict)
     scale: str = "relative"

@@ -15,11 +15,16 @@ class Pretrained:
       required: whether a folder that is absent or does not fit is a mistake. Otherwise the prefix starts random, and
         the run says why where the folder is there.
       fresh: regular expressions over the paths below the prefix that start random all the same.
+      statistics: folder of the running statistics that go with the weights, for the same prefix of "batch_stats".
+      first: path below the prefix of a first convolution that the import has for RGB, to be made into one for the
+        channels that this network has there.
     """
 
     folder: str
     required: bool = True
     fresh: tuple[str, ...] = ()
+    statistics: str | None = None
+    first: str | None = None
 
 
 def of_depth_net(prefix: str, folder: str | None, *, output: str) -> Mapping[str, Pretrained]:
@@ -35,3 +40,11 @@ def of_depth_net(prefix: str, folder: str | None, *, output: str) -> Mapping[str
         f"{prefix}/vit": Pretrained(f"{folder}/vit"),
         f"{prefix}/head": Pretrained(f"{folder}/head", required=False, fresh=fresh),
     }
+
+
+def of_resnet(prefix: str, folder: str | None) -> Mapping[str, Pretrained]:
+    """The import that a `ResNet` under `prefix` starts from; none for None."""
+    if not folder:
+        return {}
+    weights = Pretrained(f"{folder}/resnet", statistics=f"{folder}/resnet_statistics", first="conv1/kernel")
+    return {prefix: weights}

@@ -12,30 +12,35 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from tdepth_jax import config as configs
-from tdepth_jax.geometry import alignment, camera, se3, warp
+from tdepth_jax.errors import UserError
+from tdepth_jax.geometry import alignment, intrinsics, se3, splat
 from tdepth_jax.losses import motion as motion_losses
-from tdepth_jax.losses import photometric
+from tdepth_jax.losses import photometric, reprojection
+from tdepth_jax.losses.reprojection import PAIRS
 from tdepth_jax.models import depth as depth_models
 from tdepth_jax.models import pose as pose_models
 from tdepth_jax.systems import optimizers, pretrained
 from tdepth_jax.systems.base import Batch, Params, System, Term, Update
 from tdepth_jax.thermal import mapping, normalize
 
-# Ordered pairs (target, source) of a snippet (t-k, t, t+k), both directions: the lineage sums these four.
-PAIRS = ((1, 0), (1, 2), (0, 1), (2, 1))
+RGB = {"rgb/image", "rgb/K", "rgb_from_thermal"}  # what multi-spectral consistency reads besides
 
 
 @dataclasses.dataclass(frozen=True)
 class Model(depth_models.DepthConfig):
     """The depth network's sizes, and the pose network's."""
 
-    pose_widths: tuple[int, ...] = (16, 32, 64, 128, 256, 256, 256)
+    pose_net: str = "light"  # light = stride-2 convolutions | resnet18 | resnet50
+    pose_weights: str | None = (
+        None  # of the pose net's ResNet: folder written by import_weights; None = random
+    )
+    pose_widths: tuple[int, ...] = (16, 32, 64, 128, 256, 256, 256)  # of the light one
     pose_scale: float = 0.01  # of the motion that the network's output of one means
-    pose_view: str = "pair"  # what the pose network sees: pair | gradients
+    pose_view: str = "pair"  # what the light one sees: pair | gradients
     backbone_weights: str | None = None  # folder written by import_weights; None = random
 
 
@@ -66,6 +71,19 @@ class Settings:
     # moves the scale; free: as published.
     loss_depth: str = "free"
     padding: str = "zeros"  # border | zeros
+    # Of the two neighbours of the middle frame: mean = each is a mean of its own; minimum = at each pixel the one that
+    # explains it better (Godard et al. 2019), against occlusion.
+    reprojection: str = "mean"
+    # Multi-spectral consistency (Shin et al. 2021): the thermal depth, seen from the RGB camera, must explain the RGB
+    # video as well. The rig's baseline ties the scale to metres, if weakly. Published: thermal 1, RGB 0.1 outdoors
+    # (alphas 0.85 and 0.3), thermal 0.25, RGB 1 indoors (0.15 and 0.85). 0 = thermal alone.
+    thermal_weight: float = 1.0
+    rgb_weight: float = 0.0
+    rgb_alpha: float = 0.3
+    # Whether the records' intrinsics are right (given), or a guess: then one focal length is learnt (focal), or both
+    # and the principal point (all; Gordon et al. 2019), starting from `focal_start` times the guess.
+    intrinsics: str = "given"
+    focal_start: float = 1.0
     # How the pose network sees a pair. temporal: in order of time, the motion inverted for the way back (Monodepth2);
     # "forwards" is learnt at once, which a short training needs. directed: each way by itself (SC-SfMLearner).
     pose_pairs: str = "temporal"
@@ -90,43 +108,59 @@ def make(config: ConfigDict) -> System:
         padding=("border", "zeros"),
         pose_pairs=("temporal", "directed"),
         rotation=("axis_angle", "euler"),
+        reprojection=("mean", "minimum"),
+        intrinsics=intrinsics.KINDS,
     )
-    configs.check_choices("model", model, pose_view=("pair", "gradients"))
+    configs.check_choices(
+        "model", model, pose_view=("pair", "gradients"), pose_net=("light", "resnet18", "resnet50")
+    )
+    _check(model, settings, config)
     depth_net = depth_models.DepthNet(model)
-    pose_net = pose_models.PoseNet(
-        widths=model.pose_widths, scale=model.pose_scale, view=model.pose_view, dtype=model.compute_dtype
-    )
+    pose_net = _pose_net(model)
     height, width = config.data.image_size
-
-    def apply(net: Any, params: Params, *inputs: Array) -> Any:
-        return net.apply({"params": params}, *inputs)
 
     def init(rng: Array) -> dict[str, Any]:
         depth_rng, pose_rng = jax.random.split(rng)
         image = jnp.zeros((1, height, width, 1))
-        return {
-            "params": {
-                "depth": depth_net.init(depth_rng, image)["params"],
-                "pose": pose_net.init(pose_rng, image, image)["params"],
-            }
-        }
+        params = {"depth": depth_net.init(depth_rng, image)["params"]}
+        pose = pose_net.init(pose_rng, image, image)
+        params["pose"] = pose.pop("params")
+        if settings.intrinsics != "given":
+            params["camera"] = intrinsics.start(settings.intrinsics, settings.focal_start)
+        return {"params": params, **{name: {"pose": tree} for name, tree in pose.items()}}
+
+    def motion_of(
+        params: Params, mutable: Params, first: Array, second: Array, *, train: bool
+    ) -> tuple[Float[Array, "b 4 4"], Params]:
+        """The pose network's motion between standardised images, and its statistics after it."""
+        own = {"params": params["pose"], **{name: tree["pose"] for name, tree in mutable.items()}}
+        out: Any = pose_net.apply(own, first, second, train=train, mutable=list(mutable))
+        vector, changed = out
+        mutable = {name: {"pose": tree} for name, tree in changed.items()}
+        return se3.from_vector(vector, rotation=settings.rotation), mutable
+
+    def camera_of(variables: dict[str, Any], K: Float[Array, "b 3 3"]) -> Float[Array, "b 3 3"]:
+        """The intrinsics as learnt, from the records'."""
+        camera = variables["params"].get("camera")
+        return K if camera is None else intrinsics.learnt(K, camera)
 
     def depth_of(params: Params, counts: Array, valid: Array | None) -> tuple[Array, Array]:
         """(unit images, depth in metres) of a [b t h w 1] stack of counts."""
         unit = normalize.normalize(counts, method=settings.normalization, valid=valid)
         flat = rearrange(normalize.standardize(unit), "b t h w c -> (b t) h w c")
-        depth = apply(depth_net, params["depth"], flat)
+        depth: Any = depth_net.apply({"params": params["depth"]}, flat)
         return unit, rearrange(depth, "(b t) h w c -> b t h w c", b=len(counts))
 
     def poses_of(
-        params: Params, unit: Array, depth: Array, K: Array, valid: Array | None
-    ) -> tuple[Float[Array, "p b 4 4"], dict[str, Term]]:
-        """source_from_target of every pair, from unit images and depth [b t h w 1], and what ties the pose network."""
+        params: Params, mutable: Params, unit: Array, depth: Array, K: Array, valid: Array | None
+    ) -> tuple[Float[Array, "p b 4 4"], dict[str, Term], Params]:
+        """source_from_target of every pair, from unit images and depth [b t h w 1], what ties the pose network to it,
+        and the pose network's statistics."""
         asked = PAIRS if settings.pose_pairs == "directed" else ((0, 1), (1, 2))
         targets, sources = zip(*asked, strict=True)
         stack = lambda x, which: jnp.concatenate([x[:, i] for i in which])  # noqa: E731
         first, second = (stack(normalize.standardize(unit), which) for which in (targets, sources))
-        motion = se3.from_vector(apply(pose_net, params["pose"], first, second), rotation=settings.rotation)
+        motion, mutable = motion_of(params, mutable, first, second, train=True)
         terms = {}
         if settings.pose_alignment:
             # No gradient passes: where the motion fits best, the photometric loss has none along it.
@@ -143,7 +177,38 @@ def make(config: ConfigDict) -> System:
             motion = aligned
         found = dict(zip(asked, rearrange(motion, "(p b) i j -> p b i j", p=len(asked)), strict=True))
         both = [found[p] if p in found else se3.inverse(found[p[::-1]]) for p in PAIRS]
-        return jnp.stack(both), terms
+        return jnp.stack(both), terms, mutable
+
+    def consistency(views: reprojection.Views, alpha: float) -> dict[str, Term]:
+        return reprojection.pair_terms(
+            views,
+            alpha=alpha,
+            auto_mask=settings.auto_mask,
+            detach_weight=settings.detach_weight,
+            least_valid=settings.least_valid,
+            minimum=settings.reprojection == "minimum",
+        )
+
+    def rgb_terms(
+        batch: Batch, depth: Array, motion: Array, K: Array, valid: Array | None
+    ) -> dict[str, Term]:
+        """The same of the RGB video, by the thermal depth as the RGB camera sees it."""
+        images = normalize.standardize(batch["rgb/image"].astype(jnp.float32) / 255)
+        rgb_from_thermal = batch["rgb_from_thermal"]
+        frames = depth.shape[1]
+        each = lambda x: jnp.repeat(x, frames, axis=0)  # noqa: E731
+        seen, covered = splat.splat_depth(
+            rearrange(depth, "b t h w c -> (b t) h w c"),
+            *(each(x) for x in (K, rgb_from_thermal, batch["rgb/K"])),
+            size=(height, width),
+            valid=None if valid is None else each(valid),
+        )
+        seen, covered = (rearrange(x, "(b t) h w c -> b t h w c", t=frames) for x in (seen, covered))
+        motion = rgb_from_thermal @ motion @ se3.inverse(rgb_from_thermal)
+        views = reprojection.pair_views(
+            images, seen, motion, batch["rgb/K"], covered, padding=settings.padding
+        )
+        return {f"rgb_{name}": term for name, term in consistency(views, settings.rgb_alpha).items()}
 
     def loss_images(counts: Array, unit: Array, valid: Array | None) -> Array:
         if settings.loss_images == "temporal":
@@ -162,10 +227,14 @@ def make(config: ConfigDict) -> System:
         unit, depth = depth_of(params, batch["thermal/image"], None if valid is None else valid[:, None])
         if settings.loss_depth == "batch":
             depth = depth * jnp.mean(1.0 / depth)
-        motion, pose_terms = poses_of(params, unit, depth, batch["thermal/K"], valid)
+        K = camera_of({"params": params}, batch["thermal/K"])
+        motion, pose_terms, mutable = poses_of(params, mutable, unit, depth, K, valid)
         images = loss_images(batch["thermal/image"], unit, valid)
-        views = _pair_views(images, depth, motion, batch["thermal/K"], valid, settings)
-        terms = _pair_terms(views, settings)
+        usable = None if valid is None else jnp.repeat(valid[:, None], depth.shape[1], axis=1)
+        views = reprojection.pair_views(images, depth, motion, K, usable, padding=settings.padding)
+        terms = consistency(views, settings.alpha)
+        if settings.rgb_weight:
+            terms |= rgb_terms(batch, depth, motion, K, valid)
         sums, counts = zip(
             *(photometric.smoothness(depth[:, t], images[:, t]) for t in range(3)), strict=True
         )
@@ -195,19 +264,25 @@ def make(config: ConfigDict) -> System:
             valid=None if valid is None else valid[:, None],
         )
         first, second = (normalize.standardize(unit[:, t]) for t in (0, 1))
-        vector = apply(pose_net, variables["params"]["pose"], first, second)
-        return se3.from_vector(vector, rotation=settings.rotation)
+        statistics = {name: tree for name, tree in variables.items() if name != "params"}
+        return motion_of(variables["params"], statistics, first, second, train=False)[0]
 
     trainable = (r"depth/head/.*", r"pose/.*", *_trained_backbone(model, settings))
+    if settings.intrinsics != "given":
+        trainable += (r"camera/.*",)
     optimizer = optimizers.make(configs.section(config, "optimizer"), steps=config.train.steps)
+    thermal, rgb = settings.thermal_weight, settings.rgb_weight
     weights = {
-        "photometric": 1.0,
-        "geometry": settings.geometry_weight,
+        "photometric": thermal,
+        "geometry": thermal * settings.geometry_weight,
         "smoothness": settings.smoothness_weight,
-        **({"pose": settings.pose_weight} if settings.pose_alignment else {}),
     }
+    if rgb:
+        weights |= {"rgb_photometric": rgb, "rgb_geometry": rgb * settings.geometry_weight}
+    if settings.pose_alignment:
+        weights["pose"] = settings.pose_weight
     return System(
-        needs=frozenset({"thermal/image", "thermal/K"}),
+        needs=frozenset({"thermal/image", "thermal/K"} | (RGB if rgb else set())),
         wants=frozenset({"thermal/valid"}),
         offsets=(-settings.interval, 0, settings.interval),
         init=init,
@@ -215,8 +290,41 @@ def make(config: ConfigDict) -> System:
         predict=predict,
         panels=panels,
         motion=motion,
-        pretrained=pretrained.of_depth_net("depth", model.backbone_weights, output=model.output),
+        intrinsics=None if settings.intrinsics == "given" else camera_of,
+        pretrained={
+            **pretrained.of_depth_net("depth", model.backbone_weights, output=model.output),
+            **pretrained.of_resnet("pose/encoder", model.pose_weights),
+        },
     )
+
+
+def _check(model: Model, settings: Settings, config: ConfigDict) -> None:
+    """Raises UserError for settings that cannot go together."""
+    if settings.rgb_weight and settings.loss_depth == "batch":
+        raise UserError(
+            "system.rgb_weight needs system.loss_depth=free: the rig's baseline is in metres, and loss_depth=batch "
+            "takes the scale away"
+        )
+    if settings.intrinsics == "all" and config.data.flip:
+        raise UserError(
+            "system.intrinsics=all needs data.flip=false: a mirrored image has its principal point mirrored, too"
+        )
+    if settings.intrinsics == "given" and settings.focal_start != 1.0:
+        raise UserError("system.focal_start needs system.intrinsics=focal or all")
+    if settings.focal_start <= 0:
+        raise UserError(f"system.focal_start={settings.focal_start} must be positive")
+    if model.pose_weights and model.pose_net == "light":
+        raise UserError(
+            "model.pose_weights needs model.pose_net=resnet18 or resnet50: the light one has none to import"
+        )
+
+
+def _pose_net(model: Model) -> Any:
+    if model.pose_net == "light":
+        return pose_models.PoseNet(
+            widths=model.pose_widths, scale=model.pose_scale, view=model.pose_view, dtype=model.compute_dtype
+        )
+    return pose_models.PoseResNet(variant=model.pose_net, scale=model.pose_scale, dtype=model.compute_dtype)
 
 
 def _trained_backbone(model: Model, settings: Settings) -> tuple[str, ...]:
@@ -225,62 +333,3 @@ def _trained_backbone(model: Model, settings: Settings) -> tuple[str, ...]:
         return (r"depth/vit/.*",)
     adapters = {"lora_": model.lora_rank, "conv_adapter": model.conv_adapter_width}
     return tuple(rf"depth/vit/blocks/{name}.*" for name, size in adapters.items() if size)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Views:
-    """What the pairs see, each [p b h w 1]: the target image, the warped source, and the unwarped one."""
-
-    target: Float[Array, "p b h w 1"]
-    warped: Float[Array, "p b h w 1"]
-    source: Float[Array, "p b h w 1"]
-    inconsistency: Float[Array, "p b h w 1"]
-    valid: Bool[Array, "p b h w 1"]
-
-
-def _pair_views(
-    images: Array, depth: Array, motion: Array, K: Array, valid: Array | None, settings: Settings
-) -> _Views:
-    """Warps the source of every pair into its target, all pairs in one pass."""
-    targets, sources = (jnp.array(side) for side in zip(*PAIRS, strict=True))
-    pick = lambda x, which: rearrange(x[:, which], "b p h w c -> (p b) h w c")  # noqa: E731
-    p, b = len(PAIRS), len(images)
-    K = jnp.tile(K, (p, 1, 1))
-    pixels, z = warp.reproject(pick(depth, targets), rearrange(motion, "p b i j -> (p b) i j"), K)
-    carried = [pick(images, sources), pick(depth, sources)]
-    usable = None
-    if valid is not None:  # the bonnet moves with the camera: it is at the same pixels in every frame
-        usable = jnp.tile(valid.astype(images.dtype), (p, 1, 1, 1))
-        carried.append(usable)
-    sampled, inside = warp.sample(jnp.concatenate(carried, axis=-1), pixels, padding=settings.padding)
-    mask = inside & (z > camera.MIN_DEPTH)
-    if usable is not None:
-        mask &= (usable > 0.5) & (sampled[..., 2:3] > 0.99)
-    inconsistency = photometric.depth_inconsistency(jnp.maximum(z, camera.MIN_DEPTH), sampled[..., 1:2])
-    views = (pick(images, targets), sampled[..., :1], carried[0], inconsistency, mask)
-    return _Views(*(rearrange(v, "(p b) h w c -> p b h w c", b=b) for v in views))
-
-
-def _pair_terms(views: _Views, settings: Settings) -> dict[str, Term]:
-    """Photometric and geometric terms, one entry per pair: each pair is a mean of its own, as published."""
-    fold = lambda x: rearrange(x, "p b h w c -> (p b) h w c")  # noqa: E731
-    unfold = lambda x: rearrange(x, "(p b) h w c -> p b h w c", p=len(PAIRS))  # noqa: E731
-    target, warped, source = fold(views.target), fold(views.warped), fold(views.source)
-    distance = photometric.photometric_distance(target, warped, alpha=settings.alpha)
-    mask = fold(views.valid)
-    if settings.auto_mask != "off":
-        share = settings.alpha if settings.auto_mask == "mix" else 0.0
-        moving = photometric.photometric_distance(target, warped, alpha=share)
-        still = photometric.photometric_distance(target, source, alpha=share)
-        mask &= moving < still
-    weight = 1.0 - fold(views.inconsistency)
-    weight = jax.lax.stop_gradient(weight) if settings.detach_weight else weight
-    mask = unfold(mask)
-    reduce = jax.vmap(lambda value, mask: photometric.masked_sum(value, mask, least=settings.least_valid))
-    sums, counts = reduce(unfold(distance * weight), mask)
-    share = mask.mean(axis=(1, 2, 3, 4))
-    return {
-        "photometric": (sums, counts),
-        "geometry": reduce(views.inconsistency, mask),
-        "valid_share": (share, jnp.full_like(share, len(PAIRS))),  # logged: how much of the image teaches
-    }

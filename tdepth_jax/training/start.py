@@ -12,6 +12,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from tdepth_jax.errors import UserError
+from tdepth_jax.models.resnet import first_kernel
 from tdepth_jax.systems.base import System
 from tdepth_jax.systems.pretrained import Pretrained
 from tdepth_jax.training import mesh as meshes
@@ -37,17 +38,18 @@ def fresh(system: System, mesh: jax.sharding.Mesh, config: ConfigDict) -> tuple[
     The random weights do not depend on the mesh: they are drawn from `train.seed` alone.
     """
     state_like, frozen_like = shapes(system, mesh, config)
-    other = (
-        _run_weights(config.train.init_from) if config.train.init_from else {}
-    )  # a mistake shows before a compile
+    other = _run_weights(config.train.init_from)  # a mistake shows before a compile
     init = jax.jit(system.init, out_shardings=meshes.replicated(mesh))
-    variables = dict(init(jax.random.key(config.train.seed)))
-    params = flatten(variables["params"])
+    variables = {name: flatten(tree) for name, tree in init(jax.random.key(config.train.seed)).items()}
     for prefix, weights in system.pretrained.items():
-        params |= _pretrained(params, prefix, weights)
-    if config.train.init_from:
-        params |= _shared(params, other, config.train.init_from)
-    trainable, frozen, mutable = divide(system, {**variables, "params": nest(params)})
+        variables["params"] |= _pretrained(variables["params"], prefix, weights)
+        if weights.statistics:
+            statistics = Pretrained(weights.statistics)
+            variables["batch_stats"] |= _pretrained(variables["batch_stats"], prefix, statistics)
+    for name, flat in other.items():
+        if name in variables:
+            variables[name] |= _shared(variables[name], flat, f"{config.train.init_from}: {name}")
+    trainable, frozen, mutable = divide(system, {name: nest(flat) for name, flat in variables.items()})
     make = functools.partial(create, system, ema=config.train.ema_decay > 0)
     state = jax.jit(make, out_shardings=_shardings(state_like))(trainable, mutable)
     return state, jax.device_put(frozen, _shardings(frozen_like))
@@ -86,13 +88,20 @@ def _pretrained(params: Flat, prefix: str, weights: Pretrained) -> Flat:
     folder = folder if "://" in weights.folder else folder.resolve()  # Orbax reads absolute paths only
     if not weights.required and not folder.exists():
         return {}
+    like = _like(own)
+    if weights.first:
+        kernel = like[weights.first]
+        of_rgb = (*kernel.shape[:2], 3, kernel.shape[3])
+        like[weights.first] = jax.ShapeDtypeStruct(of_rgb, kernel.dtype, sharding=kernel.sharding)
     try:
-        loaded = load_flat(folder, _like(own), mend=_settings_that_fit(folder.parent))
+        loaded = load_flat(folder, like, mend=_settings_that_fit(folder.parent))
     except UserError as error:
         if weights.required:
             raise
         print(f"{prefix} starts random: {error}")
         return {}
+    if weights.first:
+        loaded[weights.first] = first_kernel(loaded[weights.first], own[weights.first].shape[2])
     taken = {k: v for k, v in loaded.items() if not any(re.fullmatch(p, k) for p in weights.fresh)}
     rest = sorted({k.split("/")[0] for k in own.keys() - taken.keys()})
     print(f"{prefix}: from {folder}" + (f", but {', '.join(rest)} random" if rest else ""))
@@ -111,12 +120,14 @@ def _settings_that_fit(folder: epath.Path) -> str:
     )
 
 
-def _run_weights(workdir: str) -> Flat:
-    """The weights of another run."""
+def _run_weights(workdir: str | None) -> dict[str, Flat]:
+    """The weights and statistics of another run, by collection."""
     from tdepth_jax.training.restore import load_run
 
+    if not workdir:
+        return {}
     try:
-        return flatten(load_run(workdir).variables["params"])
+        return {name: flatten(tree) for name, tree in load_run(workdir).variables.items()}
     except UserError as error:
         raise UserError(
             f"train.init_from={workdir}: {error}; this run starts from that one's weights, so train it first "
@@ -124,10 +135,10 @@ def _run_weights(workdir: str) -> Flat:
         ) from None
 
 
-def _shared(params: Flat, other: Flat, workdir: str) -> Flat:
+def _shared(params: Flat, other: Flat, where: str) -> Flat:
     """Of the other run's weights those that this model shares, by name and shape."""
     shared = {k: v for k, v in other.items() if k in params and params[k].shape == v.shape}
     if not shared:
-        raise UserError(f"train.init_from={workdir}: that run shares no parameter with this model")
-    print(f"initialised {len(shared)} of {len(params)} arrays from {workdir}")
+        raise UserError(f"train.init_from={where}: that run shares none of them with this model")
+    print(f"initialised {len(shared)} of {len(params)} arrays from {where}")
     return {k: jax.device_put(jax.device_get(v), params[k].sharding) for k, v in shared.items()}

@@ -138,8 +138,9 @@ def test_every_map_of_a_resnet(name):
 
 def test_first_kernels_for_other_inputs():
     rgb = np.random.default_rng(0).standard_normal((7, 7, 3, 4)).astype(np.float32)
-    gray, pair = (np.asarray(first_kernel(jnp.asarray(rgb), c)) for c in (1, 6))
+    gray, grays, pair = (np.asarray(first_kernel(jnp.asarray(rgb), c)) for c in (1, 2, 6))
     np.testing.assert_allclose(gray[:, :, 0], rgb.mean(2), rtol=1e-6)
+    np.testing.assert_allclose(grays, np.repeat(gray, 2, axis=2) / 2, rtol=1e-6)
     np.testing.assert_allclose(pair[:, :, :3] + pair[:, :, 3:], rgb, rtol=1e-6)
 
 
