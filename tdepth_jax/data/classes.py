@@ -1,0 +1,85 @@
+"""Label maps in a method's own classes: stored labels are matched by their names in the metadata's `label_names`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from tdepth_jax.config import nearest
+from tdepth_jax.data import records
+from tdepth_jax.errors import UserError
+
+REST = "unlabeled"  # the class that takes every stored label which is no class of its own
+
+
+def relabelled(source: Any, classes: Sequence[str]) -> Any:
+    """A `FrameSource` whose labels are numbers in `classes`, at every camera that has some.
+
+    A stored label whose name is no class becomes "unlabeled" where that is a class, and 255 (ignore) otherwise. The
+    metadata gain "absent_classes": those that the data set has no label for.
+
+    Raises:
+      UserError: the data set has none of the classes, or does not name its labels.
+    """
+    names = list(source.metadata.get("label_names", ()))
+    if not names:
+        raise UserError(
+            f"{source.name} names no labels (label_names in its metadata), so they cannot be matched with classes"
+        )
+    own = [name for name in classes if name != REST]
+    if not set(own) & set(names):
+        raise UserError(f"{source.name} has none of the classes {', '.join(own)}; it has {', '.join(names)}")
+    return _Relabelled(source, tuple(classes), table(names, classes))
+
+
+def require(source: Any, classes: Sequence[str]) -> None:
+    """Raises `UserError` for a class that the data set (before relabelling) has no label for: a typing mistake."""
+    names = list(source.metadata.get("label_names", ()))
+    for name in classes:
+        if name != REST and name not in names:
+            raise UserError(
+                f"system.classes: {source.name} has no label {name!r}; {nearest(name, names)}"
+                if names
+                else f"{source.name} names no labels, so system.classes cannot be matched"
+            )
+
+
+def table(names: Sequence[str], classes: Sequence[str]) -> UInt8[np.ndarray, "256"]:
+    """Stored label -> class; 255 stays 255."""
+    rest = classes.index(REST) if REST in classes else records.IGNORE
+    found = np.full(256, records.IGNORE, np.uint8)
+    for stored, name in enumerate(names):
+        found[stored] = classes.index(name) if name in classes else rest
+    return found
+
+
+class _Relabelled:
+    """A source whose frames' label maps pass a table."""
+
+    def __init__(self, source: Any, classes: tuple[str, ...], lookup: np.ndarray):
+        self._source, self._lookup = source, lookup
+        known = set(source.metadata["label_names"]) | {REST}
+        absent = [name for name in classes if name not in known]
+        self.metadata: Mapping[str, Any] = {
+            **source.metadata,
+            "label_names": list(classes),
+            "absent_classes": absent,
+        }
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, i: int) -> records.Frame:
+        return self.read(i)
+
+    def read(self, i: int, keys: Collection[str] | None = None) -> records.Frame:
+        frame = self._source.read(i, keys)
+        return {k: self._lookup[v] if k.endswith("/labels") else v for k, v in frame.items()}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # not there yet: a copy is being unpickled
+            raise AttributeError(name)
+        return getattr(self._source, name)
