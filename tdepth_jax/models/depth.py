@@ -62,6 +62,10 @@ class DepthConfig:
     # Added to the head's output. A sigmoid starts at half of the largest disparity, which leaves near things a factor
     # of two; -2 leaves them eight, so that a quick start cannot run into the end of the range.
     output_offset: float = 0.0
+    # Multiplies the head's output before that. PyTorch's default initialisation leaves the last three convolutions of a
+    # head about 0.15 of what Flax's does; at 1, a fresh head on DINOv2's features starts as noise over two decades of
+    # depth, and self-supervision flees from it into one flat depth.
+    output_gain: float = 1.0
     dtype: str = "auto"  # of the networks' products: float32 | bfloat16 | auto (bfloat16 on GPU and TPU)
     remat: bool = False
     unroll: bool = False  # compile every block by itself; only to count operations
@@ -165,7 +169,7 @@ class DepthNet(nn.Module):
         if cfg.output == "bins":
             value = LinearHead(cfg.min_depth, cfg.max_depth, dtype, name="head")(taps, grid)
         else:
-            raw = DPT(cfg.dpt, dtype, name="head")(taps, grid, size) + cfg.output_offset
+            raw = cfg.output_gain * DPT(cfg.dpt, dtype, name="head")(taps, grid, size) + cfg.output_offset
             value = _activate(raw, cfg)
         value = bilinear(value, size, align_corners=not plain)
         return _to_depth(value[:, top : top + h, left : left + w], cfg)

@@ -47,6 +47,18 @@ def test_the_default_depth_is_that_of_the_lineage(params):
     np.testing.assert_allclose(apply(TINY, params), 1 / (10 / (1 + np.exp(-0.7)) + 0.01), rtol=1e-6)
 
 
+def test_a_gain_scales_the_output_about_its_offset(params):
+    """At the pixels of the head's own grid, where nothing is interpolated after the sigmoid."""
+
+    def logit(**fields) -> np.ndarray:
+        config = dataclasses.replace(TINY, dpt_stride=1, **fields)
+        share = (1 / apply(config, params, IMAGE[:, :24, :40]) - 0.01) / 10
+        return np.log(share / (1 - share))
+
+    plain, scaled = logit(), logit(output_gain=0.15, output_offset=-2.0)
+    np.testing.assert_allclose(scaled, 0.15 * plain - 2.0, atol=2e-5)
+
+
 def test_padding_is_centred_zeros(params):
     padded = np.pad(IMAGE, ((0, 0), (2, 3), (2, 3), (0, 0)))
     np.testing.assert_allclose(apply(TINY, params), apply(TINY, params, padded)[:, 2:-3, 2:-3], rtol=1e-5)
