@@ -20,6 +20,6 @@ def get_config() -> ConfigDict:
     c.model.update(VITS | {"backbone_weights": "weights/dinov2_vits14", "output_gain": 0.15})
     c.system.train_backbone = False
     c.optimizer.warmup_steps = 50
-    c.train.update({"steps": 400, "batch_size": 2, "save_every": 100})
+    c.train.update({"steps": 300, "batch_size": 2, "save_every": 150, "keep": 1})
     c.eval = ConfigDict({"stride": 3, "protocols": ("fan2024",)})
     return c

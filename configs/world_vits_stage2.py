@@ -13,5 +13,5 @@ def get_config() -> ConfigDict:
     c = world_vits_stage1.get_config()
     c.model.update({"lora_rank": 4, "conv_adapter_width": 4})
     c.system.loss_images = "temporal"
-    c.train.update({"steps": 200, "init_from": "runs/world_vits_stage1"})
+    c.train.update({"steps": 150, "init_from": "runs/world_vits_stage1"})
     return c
