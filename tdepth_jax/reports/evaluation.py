@@ -29,7 +29,7 @@ from tdepth_jax.metrics import baselines as still
 from tdepth_jax.metrics.protocols import ALIGNMENTS, PUBLISHED, Protocol, is_indoor, protocols
 from tdepth_jax.reports import frames, html
 from tdepth_jax.systems.base import System
-from tdepth_jax.training import evaluator, trajectories
+from tdepth_jax.training import calibration, evaluator, trajectories
 from tdepth_jax.training.restore import Run, load_run
 
 NO_DEPTH: dict[str, Any] = {  # of a split with poses alone, what a result says of depth
@@ -236,7 +236,9 @@ def _without_truth(run: Run, source: Any, dataset: str, split: str, request: Req
     if not scores:
         return f"{start}, and no sequence is long enough for {run.config.system.name}'s own losses"
     terms = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
-    return f"{start}; {run.config.system.name}'s own losses on it at step {run.step} are {terms} (lower is better)"
+    text = f"{start}; {run.config.system.name}'s own losses on it at step {run.step} are {terms} (lower is better)"
+    camera = _camera(run, source)
+    return f"{text}; {calibration.describe(camera)}" if camera else text
 
 
 def _own_losses(run: Run, source: Any, request: Request) -> dict[str, float]:
@@ -291,6 +293,9 @@ def _about(
         ("prediction", "–" if rate is None else f"{rate:.1f} images/s"),
         ("date", now),
     ]
+    camera = _camera(run, source)
+    notes = [] if run.system.scale == "metric" else [RELATIVE]
+    notes += [calibration.describe(camera)] if camera else []
     return {
         "model": f"{pathlib.Path(workdir).name} at step {run.step} ({run.config.system.name})",
         "dataset": name,
@@ -298,9 +303,14 @@ def _about(
         "step": run.step,
         "fingerprint": source.fingerprint,
         "notice": PROCEDURAL if source.metadata.get("synthetic") else "",
-        "notes": [] if run.system.scale == "metric" else [RELATIVE],
+        "camera": camera,
+        "notes": notes,
         "about": [list(fact) for fact in facts],
     }
+
+
+def _camera(run: Run, source: Any) -> dict[str, Any] | None:
+    return calibration.found(run.system, run.variables, source, image_size=tuple(run.config.data.image_size))
 
 
 def command() -> str:
