@@ -102,7 +102,9 @@ def stages(which: spec.Table, row: spec.Row, root: pathlib.Path) -> tuple[plan.R
     return plan.runs(row, 0, folder=ROOT / "configs", root=root, overrides={})
 
 
-@pytest.mark.parametrize(("name", "world"), [(n, w) for n in TABLES for w in (False, True)], ids=lambda v: str(v))
+@pytest.mark.parametrize(
+    ("name", "world"), [(n, w) for n in TABLES for w in (False, True)], ids=lambda v: str(v)
+)
 def test_a_row_differs_from_its_neighbour_by_what_it_says(name, world, tmp_path):
     which = table(name).in_world() if world else table(name)
     rows = {row.name: row for row in which.rows}
