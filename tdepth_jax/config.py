@@ -36,6 +36,7 @@ class Data:
     workers: int = 0  # processes that decode; 0 = threads of this process
     threads: int = 4
     skip_corrupt: bool = False  # drop records that fail their checksum instead of stopping
+    check_movement: bool = True  # refuse video of a camera that stands, where the method learns from motion
 
     def __post_init__(self) -> None:
         if len(self.image_size) != 2 or min(self.image_size) < 16:

@@ -64,12 +64,13 @@ def train(
     if system.panels and settings.panels_every:  # computed by every process, written by the first
         panels = jax.jit(system.panels, out_shardings=meshes.replicated(mesh))
     meter = _Meter(batch_size=settings.batch_size, devices=mesh.size)
+    idle = _Idle(settings.max_bad_steps)
     previous: _Pending | None = None
     stopped = False
 
     with StopRequest() as stop, _progress(start, settings.steps) as bar, jax.transfer_guard("disallow"):
         log = functools.partial(
-            _log, metrics=metrics, bar=bar, settings=settings, meter=meter, workdir=workdir
+            _log, metrics=metrics, bar=bar, settings=settings, meter=meter, idle=idle, workdir=workdir
         )
         for done in range(start + 1, settings.steps + 1):
             with meter.waiting():
@@ -135,6 +136,7 @@ def _log(
     bar: tqdm,
     settings: ConfigDict,
     meter: _Meter,
+    idle: _Idle,
     workdir: pathlib.Path,
 ) -> None:
     if pending is None:
@@ -151,6 +153,14 @@ def _log(
             f"{int(in_a_row)} steps in a row had a loss or gradient that is NaN or Inf, the last at step "
             f"{pending.step}; its batch is kept in {kept}. Lower optimizer.learning_rate, or set "
             "optimizer.clip_norm, or look at that batch"
+        )
+    if idle.too_long(logs):
+        metrics.scalars(pending.step, logs)
+        metrics.close()
+        raise UserError(
+            f"no pixel taught anything in {idle.most} steps in a row, the last at step {pending.step}: all are masked, "
+            "because the camera stands or the predicted motion ran away; check the data, or lower "
+            "optimizer.learning_rate or begin with --init_from, in a new --workdir"
         )
     if pending.step % settings.log_every == 0 or pending.step == settings.steps:
         speed = meter.read(pending.step)
@@ -176,6 +186,18 @@ def _named(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
 def _progress(start: int, steps: int) -> tqdm:
     quiet = not sys.stderr.isatty() or jax.process_index() != 0
     return tqdm(total=steps, initial=start, unit="step", disable=quiet, dynamic_ncols=True, smoothing=0.05)
+
+
+class _Idle:
+    """Counts the steps in a row in which no pixel teaches: a loss of exactly zero, or a `valid_share` of it."""
+
+    def __init__(self, most: int):
+        self.most, self._count = most, 0
+
+    def too_long(self, logs: Mapping[str, float]) -> bool:
+        idle = logs[_total(logs)] == 0 or logs.get("valid_share") == 0
+        self._count = self._count + 1 if idle else 0
+        return self._count >= self.most
 
 
 class _Meter:

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from ml_collections import ConfigDict
 
 from tdepth_jax import config as configs
 from tdepth_jax import systems
-from tdepth_jax.data import pipeline, sources
+from tdepth_jax.data import movement, pipeline, sources
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics.protocols import is_indoor, protocols
 from tdepth_jax.systems.base import System
@@ -37,6 +38,8 @@ def train(config: ConfigDict, workdir: pathlib.Path, *, accept_config_change: bo
     source = sources.open_split(config.data.dataset, config.data.split, skip_corrupt=config.data.skip_corrupt)
     keys = _keys(system, source, config)
     evaluate = _evaluation(system, config, mesh)
+    if system.motion is not None and config.data.check_movement:
+        _check_movement(source, system)
 
     for change in setup.claim_workdir(workdir, config, accept_changes=accept_config_change):
         print(f"config changed: {change}")
@@ -98,6 +101,13 @@ def _keys(system: System, source: Any, config: ConfigDict) -> frozenset[str]:
     return system.needs | (system.wants & source.features)
 
 
+def _check_movement(source: sources.FrameSource, system: System) -> None:
+    """Before anything is written: video of a standing camera is refused, stops in it are said."""
+    note = movement.check(source, system.offsets)
+    if note and jax.process_index() == 0:
+        print(f"warning: {note}", file=sys.stderr)
+
+
 def _evaluation(system: System, config: ConfigDict, mesh: jax.sharding.Mesh) -> loop.Evaluate:
     """variables -> {"median/abs_rel": …}; opens its split now, so that a mistake shows before the training.
 
@@ -132,7 +142,8 @@ def _evaluation(system: System, config: ConfigDict, mesh: jax.sharding.Mesh) -> 
 
 def _position(config: ConfigDict, fingerprint: str, step: int) -> dict[str, Any]:
     """Where the run is in its data. The order of batches derives from (seed, step), so this is all of it."""
-    said = {k: v for k, v in config.data.to_dict().items() if k not in ("workers", "threads", "dataset")}
+    silent = ("workers", "threads", "dataset", "check_movement")
+    said = {k: v for k, v in config.data.to_dict().items() if k not in silent}
     said |= {"batch_size": config.train.batch_size, "source": fingerprint}
     digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=list).encode()).hexdigest()[:16]
     return {"step": step, "seed": config.train.seed, "fingerprint": digest}

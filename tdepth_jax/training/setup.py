@@ -18,6 +18,7 @@ FREE_KEYS = (
     "eval.",
     "data.workers",
     "data.threads",
+    "data.check_movement",
     "train.log_every",
     "train.save_every",
     "train.keep",

@@ -1,11 +1,13 @@
 """The loop with a toy system: what is written, what a resumed run continues, and how it stops."""
 
+import dataclasses
 import itertools
 import json
 import os
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import toys
@@ -105,6 +107,25 @@ def test_endless_nan_stops_the_run_and_keeps_the_batch(tmp_path):
         run(tmp_path, poisoned())
     with np.load(tmp_path / "bad_batch_7.npz") as kept:
         assert np.isnan(kept["x"]).any()
+
+
+def test_a_run_in_which_no_pixel_teaches_any_more_is_stopped(tmp_path):
+    system = toys.make()
+    (update,) = system.updates
+
+    def masked(params, mutable, batch, targets, rng):
+        terms, mutable = update.loss(params, mutable, batch, targets, rng)
+        return terms | {"valid_share": ((batch["y"] != 0).mean(), jnp.float32(1))}, mutable
+
+    def blinded():
+        for step, batch in enumerate(toys.batches(), start=1):
+            if step in (2, 3) or step >= 5:  # two in a row are no reason
+                batch["y"] = np.zeros_like(batch["y"])
+            yield batch
+
+    system = dataclasses.replace(system, updates=(dataclasses.replace(update, loss=masked),))
+    with pytest.raises(UserError, match=r"no pixel taught anything in 3 steps in a row, the last at step 7"):
+        run(tmp_path, blinded(), system=system)
 
 
 def test_the_frozen_weights_are_written_once_and_the_trained_ones_alone_after(tmp_path):
