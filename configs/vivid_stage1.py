@@ -15,8 +15,10 @@ STEPS = 400 * 2225 // 4  # 400 epochs of 2225 images; the batch size is not stat
 def get_config() -> ConfigDict:
     c = ConfigDict()
     c.data = ConfigDict({"dataset": "data/vivid_outdoor", "image_size": (256, 320)})
-    c.model = ConfigDict({"backbone": "vitb", "backbone_weights": "weights/dinov2_vitb14"})
-    c.system = ConfigDict({"name": "selfsup", "interval": 5})  # neighbours as in the code of Shin et al. 2022
+    c.model = ConfigDict(
+        {"backbone": "vitb", "backbone_weights": "weights/dinov2_vitb14", "output_gain": 0.15}
+    )
+    c.system = ConfigDict({"name": "selfsup", "interval": 5})  # in listed frames, as Shin et al. 2022
     c.optimizer = ConfigDict({"name": "adam", "learning_rate": 1e-4})
     c.train = ConfigDict({"steps": STEPS, "batch_size": 4, "save_every": 5000})
     c.eval = ConfigDict({"every": 20_000, "protocols": ("fan2024",)})
