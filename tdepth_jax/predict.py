@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tdepth_jax.errors import UserError, run_door
 
-SAVES = ("vis", "png16", "npz", "ply")
+SAVES = ("vis", "png16", "npz", "ply", "poses")
 COLORMAPS = ("magma", "turbo", "inferno", "viridis", "plasma", "jet", "bone")
 
 
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         default="vis,png16",
         metavar="LIST",
         help="of vis (thermal beside depth), png16 (uint16, metres * 256), npz (float32 depth, mask, K), ply "
-        "(points) [%(default)s]",
+        "(points), poses (the camera's path through each sequence: TUM text and a picture) [%(default)s]",
     )
     add("--colormap", default="magma", choices=COLORMAPS, help="of vis; near is bright [%(default)s]")
     add(
@@ -106,10 +106,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         overwrite=args.overwrite,
         strict=args.strict,
     )
-    frames, seconds = job.run(request, warn=lambda text: print(f"warning: {text}", file=sys.stderr))
-    print(
-        f"{args.output}: {frames} depth maps in {seconds:.1f} s ({frames / max(seconds, 1e-9):.1f} frames/s)"
-    )
+    frames, walks, seconds = job.run(request, warn=lambda text: print(f"warning: {text}", file=sys.stderr))
+    made = [f"{frames} depth maps"] if frames else []
+    made += [f"{walks} trajector{'y' if walks == 1 else 'ies'}"] if walks else []
+    rate = f" ({frames / max(seconds, 1e-9):.1f} frames/s)" if frames else ""
+    print(f"{args.output}: {' and '.join(made)} in {seconds:.1f} s{rate}")
 
 
 def _names(text: str) -> list[str]:

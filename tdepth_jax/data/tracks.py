@@ -107,6 +107,25 @@ def _pose(numbers: Sequence[float]) -> Float[np.ndarray, "4 4"]:
     return pose
 
 
+def tum(seconds: Sequence[float], poses: Float[np.ndarray, "n 4 4"]) -> str:
+    """`t x y z qx qy qz qw` a line, as `poses` and `table` read it and other tools do; qw is not negative."""
+    lines = []
+    for t, pose in zip(seconds, poses, strict=True):
+        numbers = [*pose[:3, 3], *_quaternion(pose[:3, :3])]
+        lines.append(" ".join([f"{t:.9f}".rstrip("0").rstrip("."), *(f"{x:.9g}" for x in numbers)]))
+    return "\n".join(lines) + "\n"
+
+
+def _quaternion(R: Float[np.ndarray, "3 3"]) -> Float64[np.ndarray, " 4"]:
+    """(x, y, z, w) of a rotation: the column of q q^T, which the entries of R give, with the longest diagonal."""
+    twice = np.array([[R[2, 1] - R[1, 2]], [R[0, 2] - R[2, 0]], [R[1, 0] - R[0, 1]]])
+    outer = np.zeros((4, 4))
+    outer[:3, :3] = R + R.T + (1 - np.trace(R)) * np.eye(3)
+    outer[:3, 3:], outer[3:, :3], outer[3, 3] = twice, twice.T, 1 + np.trace(R)
+    column = outer[:, np.argmax(np.diag(outer))]
+    return column / np.linalg.norm(column) * (1 if column[3] >= 0 else -1)
+
+
 def table(path: Path) -> tuple[Int64[np.ndarray, " n"], Float64[np.ndarray, "n 4 4"]]:
     """(nanoseconds, poses) of a table with `t x y z qx qy qz qw` a line; a first line of names is passed over.
 

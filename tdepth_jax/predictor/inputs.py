@@ -27,12 +27,16 @@ class Item:
       sequence: frames of one sequence share their colours.
       source: what the user would call it.
       load: reads it.
+      track: where results of its whole sequence go, as `key`.
+      seconds: when it was taken; None for files, which do not say.
     """
 
     key: str
     sequence: str
     source: str
     load: Callable[[], Shot]
+    track: str
+    seconds: float | None = None
 
 
 class Camera:
@@ -146,7 +150,9 @@ def _of_file(path: Path, stem: str, sequence: str, reader: _Reader) -> Iterator[
         key = stem if count == 1 else f"{stem}_{number:04d}"
         whose = sequence if count == 1 else str(path)
         source = str(path) if count == 1 else f"{path}, frame {number}"
-        yield Item(key, whose, source, functools.partial(reader.shot, path, number))
+        folder = os.path.dirname(stem)
+        track = stem if count > 1 else folder or path.absolute().parent.name or "frames"
+        yield Item(key, whose, source, functools.partial(reader.shot, path, number), track)
 
 
 def _of_folder(folder: Path, tag: str, output: Path, reader: _Reader) -> Iterator[Item]:
@@ -187,6 +193,8 @@ def _of_split(source: FrameSource) -> Iterator[Item]:
             f"split/{name}",
             f"{source.name}/{source.split}, {name} frame {int(row['index'])}",
             functools.partial(_record, source, number, known),
+            track=name,
+            seconds=int(row["timestamp_ns"]) / 1e9,
         )
 
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from tdepth_jax.errors import UserError
-from tdepth_jax.predictor import inputs, outputs
+from tdepth_jax.predictor import inputs, outputs, poses
 from tdepth_jax.predictor.inputs import Item
 from tdepth_jax.predictor.model import Prediction, Predictor, Shot
 from tdepth_jax.thermal import faults
@@ -51,20 +51,25 @@ class Request:
     strict: bool = False
 
 
-def run(request: Request, *, warn: Callable[[str], None]) -> tuple[int, float]:
+def run(request: Request, *, warn: Callable[[str], None]) -> tuple[int, int, float]:
     """Predicts and writes; `warn` gets one sentence for every kind of fault.
 
     Returns:
-      frames, and seconds of predicting and writing.
+      depth maps written, trajectories written, and the seconds that took.
 
     Raises:
       UserError: before anything is written, for all that can be known before.
     """
     camera = inputs.Camera(request.intrinsics, request.fov_x, request.mask, request.mask_bottom)
     items = inputs.gather(request.inputs, output=request.output, unit=request.unit, camera=camera)
-    files = [outputs.paths(request.output, item.key, request.save) for item in items]
-    _refuse_output(request.output, files, overwrite=request.overwrite)
+    per_frame = request.save - {"poses"}
+    files = [outputs.paths(request.output, item.key, per_frame) for item in items]
+    walks = poses.of(items) if "poses" in request.save else []
+    every = [*files, *(walk.files(request.output) for walk in walks)]
+    _refuse_output(request.output, every, overwrite=request.overwrite)
     predictor = Predictor.open(request.checkpoint, step=request.step, batch_size=request.batch_size)
+    if walks:
+        predictor.require_motion()
     seen = _look(items, predictor, request)
     warnings = [*seen.warnings, *camera.notes]
     if request.strict and warnings:
@@ -72,6 +77,12 @@ def run(request: Request, *, warn: Callable[[str], None]) -> tuple[int, float]:
     for sentence in warnings:
         warn(sentence)
     started = time.monotonic()
+    walked = [poses.write(walk, predictor, request.output) for walk in walks]
+    for sentence in poses.describe(walked):
+        warn(sentence)
+        warnings.append(sentence)
+    if not per_frame:
+        items, files = [], []
     if request.limits == "sequence":
         items = _with_limits(predictor, items)
     ranges = _ranges(predictor, items, request)
@@ -89,8 +100,10 @@ def run(request: Request, *, warn: Callable[[str], None]) -> tuple[int, float]:
         rows.append(_row(item, names, found, ranges[item.sequence], request.output))
     warnings += _coarse(rows, warn)
     meta = _meta(request, predictor, warnings, rows)
+    if walked:
+        meta["trajectories"] = walked
     outputs.write_whole(request.output / "meta.json", (json.dumps(meta, indent=1) + "\n").encode())
-    return len(items), time.monotonic() - started
+    return len(items), len(walked), time.monotonic() - started
 
 
 def _coarse(rows: Sequence[dict[str, Any]], warn: Callable[[str], None]) -> list[str]:

@@ -123,6 +123,36 @@ class Predictor:
         if waiting:
             yield from self._batch(waiting)
 
+    def motions(self, shots: Iterable[Shot]) -> Iterator[Float[np.ndarray, "4 4"]]:
+        """source_from_target of every frame (target) to the next, one fewer than `shots`; float64.
+
+        Translations are metres where `scale` is "metric", otherwise in units of the model's own.
+
+        Raises:
+          UserError: the run's method predicts no motion.
+        """
+        waiting: list[dict[str, np.ndarray]] = []
+        last: dict[str, np.ndarray] | None = None
+        for shot in shots:
+            now = self._input(shot)
+            if last is not None:
+                pair = np.stack([last["thermal/image"], now["thermal/image"]])
+                waiting.append({**last, "thermal/image": pair})
+            last = now
+            if len(waiting) == self.batch_size:
+                yield from self._motions(waiting)
+                waiting = []
+        if waiting:
+            yield from self._motions(waiting)
+
+    def require_motion(self) -> Any:
+        """The method's prediction of motion; raises `UserError` where it has none."""
+        if self.run.system.motion is None:
+            raise UserError(
+                f"this run's method, {self.run.config.system.name}, predicts no camera motion; leave poses away"
+            )
+        return self.run.system.motion
+
     def limits(self, shots: Iterable[Shot]) -> tuple[float, float]:
         """The counts that map to 0 and 1 when `shots` are normalised together, for `Shot.limits`.
 
@@ -137,6 +167,17 @@ class Predictor:
             raise UserError(f"this run has {how}: it has no range to share over a sequence")
         values = [_usable_counts(self._input(shot)) for shot in shots]
         return _percentiles(np.concatenate(values)) if values else (0.0, 0.0)
+
+    @functools.cached_property
+    def _motion(self) -> Any:
+        return jax.jit(self.require_motion())
+
+    def _motions(self, pairs: Sequence[dict[str, np.ndarray]]) -> Iterator[np.ndarray]:
+        filled = [*pairs, *[pairs[-1]] * (self.batch_size - len(pairs))]
+        found = self._motion(
+            self.run.variables, {key: np.stack([one[key] for one in filled]) for key in pairs[0]}
+        )
+        yield from np.asarray(found, np.float64)[: len(pairs)]
 
     @functools.cached_property
     def _predict_mapped(self) -> Any:

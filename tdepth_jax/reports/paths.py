@@ -1,4 +1,4 @@
-"""Trajectories as pictures: seen from above, one PNG each, for a talk or a paper."""
+"""Trajectories as pictures: seen from above, one PNG each, with or without the true path."""
 
 from __future__ import annotations
 
@@ -22,9 +22,14 @@ def file_name(trajectory: Mapping[str, Any]) -> str:
 
 
 def picture(trajectory: Mapping[str, Any]) -> UInt8[np.ndarray, "h w 3"]:
-    """The true path in grey and the predicted one in red, [right, ahead] in metres to one scale, with a caption."""
-    path = trajectory["path"]
-    every = np.concatenate([np.asarray(path[name], float) for name in ("truth", "predicted")])
+    """The true path in grey, where there is one, and the predicted one in red: [right, ahead] to one scale, captioned.
+
+    Args:
+      trajectory: as `trajectories.evaluate` lists them; or, without truth, "name", "first", "last", "length", "unit"
+        ("m", or "" for a scale of the model's own) and "path" with "predicted" alone.
+    """
+    path, unit = trajectory["path"], trajectory.get("unit", "m")
+    every = np.concatenate([np.asarray(line, float) for line in path.values()])
     x, z, rows = charts.top_view_spans(every)
     left, top, right, bottom = 46, 34, 10, 24
     inner = charts.WIDTH - left - right
@@ -36,22 +41,30 @@ def picture(trajectory: Mapping[str, Any]) -> UInt8[np.ndarray, "h w 3"]:
 
     for value in charts.ticks(*z):
         cv2.line(image, at(x[0], value), at(x[1], value), _GRID, 1)
-        _write(image, f"{charts.short(value)} m", at(x[0], value), (-38, 3))
+        _write(image, f"{charts.short(value)} {unit}", at(x[0], value), (-38, 3))
     for value in charts.ticks(*x, about=5):
         cv2.line(image, at(value, z[0]), at(value, z[1]), _GRID, 1)
         _write(image, charts.short(value), at(value, z[0]), (-6, 14))
     for name, colour in (("truth", _TRUE), ("predicted", _OURS)):
-        line = np.array([at(a, b) for a, b in path[name]], np.int32)
+        line = np.array([at(a, b) for a, b in path.get(name, ())], np.int32).reshape(-1, 2)
         cv2.polylines(image, [line], isClosed=False, color=colour, thickness=_ZOOM, lineType=cv2.LINE_AA)
-    cv2.circle(image, at(*path["truth"][0]), 4 * _ZOOM, _INK, -1, cv2.LINE_AA)
+    cv2.circle(image, at(*path.get("truth", path["predicted"])[0]), 4 * _ZOOM, _INK, -1, cv2.LINE_AA)
     _write(image, caption(trajectory), (0, 0), (left, 14))
-    _write(image, "from above: truth grey, prediction red (Sim3-aligned), start black", (0, 0), (left, 27))
+    drawn = (
+        "truth grey, prediction red (Sim3-aligned), start black"
+        if "truth" in path
+        else "prediction, start black"
+    )
+    _write(image, f"from above: {drawn}", (0, 0), (left, 27))
     return image
 
 
 def caption(trajectory: Mapping[str, Any]) -> str:
-    ate, metres = trajectory["ate_sim3"], trajectory["metres"]
     frames = f"{trajectory['name']}, frames {trajectory['first']}-{trajectory['last']}"
+    if "truth" not in trajectory["path"]:
+        unit = trajectory["unit"] or "(a scale of its own)"
+        return f"{frames}: predicted path of {trajectory['length']:.3g} {unit}"
+    ate, metres = trajectory["ate_sim3"], trajectory["metres"]
     return f"{frames}: ATE {ate:.3g} m (Sim3) over {metres:.3g} m"
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from tdepth_jax.data import tracks
 from tdepth_jax.errors import UserError
@@ -98,3 +99,23 @@ def test_where_a_file_is_looked_for(tmp_path):
         tracks.find("--poses", "p.txt", **look)
     with pytest.raises(UserError, match="with several sequences every folder has its own"):
         tracks.find("--poses", "p.txt", folder=tmp_path / "seq", only=False)
+
+
+def test_what_is_written_as_tum_is_read_back(tmp_path):
+    """Rotations of every kind of leading quaternion part, against SciPy."""
+    vectors = np.array(
+        [[0, 0, 0], [0.3, -0.2, 0.1], [3.1, 0, 0.1], [0.1, 3.1, 0], [0, -0.1, -3.1], [1, 1, 1]]
+    )
+    poses = np.tile(np.eye(4), (len(vectors), 1, 1))
+    poses[:, :3, :3] = Rotation.from_rotvec(vectors).as_matrix()
+    poses[:, :3, 3] = np.arange(3 * len(vectors)).reshape(-1, 3) / 7
+    seconds = 1_600_000_000 + np.arange(len(vectors)) / 8
+    (tmp_path / "poses.txt").write_text("# a comment\n" + tracks.tum(seconds, poses))
+    np.testing.assert_allclose(tracks.poses(tmp_path / "poses.txt", len(poses)), poses, atol=1e-7)
+    times, again = tracks.table(tmp_path / "poses.txt")
+    np.testing.assert_array_equal(times, 1_600_000_000 * 10**9 + np.arange(len(vectors)) * 125_000_000)
+    np.testing.assert_allclose(again, poses, atol=1e-7)
+    numbers = np.loadtxt(tmp_path / "poses.txt")
+    written = Rotation.from_quat(numbers[:, 4:])
+    assert (written.inv() * Rotation.from_rotvec(vectors)).magnitude().max() < 1e-7
+    assert (numbers[:, 7] >= 0).all()
