@@ -20,6 +20,7 @@ from tdepth_jax.errors import UserError
 from tdepth_jax.thermal import faults, intrinsics, io
 from tdepth_jax.thermal.faults import Fault
 from tdepth_jax.thermal.normalize import FULL_SCALE, HIGH, LOW
+from tdepth_jax.training import calibration
 from tdepth_jax.training.restore import Run, load_run
 
 ASSUMED_FOV = 60.0  # degrees; thermal cameras on vehicles and robots have 45 to 90
@@ -227,6 +228,9 @@ class Predictor:
         if confidence is not None and confidence.shape != size:
             confidence = cv2.resize(confidence, size[::-1], interpolation=cv2.INTER_LINEAR)
         K, origin = _intrinsics(shot)
+        if self.run.system.intrinsics:
+            K = calibration.learnt(self.run.system, self.run.variables, K).astype(np.float32)
+            origin = f"learnt in training; {origin} before"
         return Prediction(
             depth=depth,
             mask=known if shot.valid is None else known & shot.valid,

@@ -15,6 +15,7 @@ from tdepth_jax.data.transforms import Augment, resize_intrinsics
 from tdepth_jax.geometry import intrinsics
 from tdepth_jax.systems.base import System
 
+TRUSTED = 0.2  # of a focal length: what is known less well than this is as good as unknown
 MOST_PAIRS = 256  # of frames whose rotation is looked at
 
 
@@ -69,7 +70,10 @@ def describe(camera: dict[str, Any]) -> str:
     fx, fy = camera["tolerance"]
     if fx is None or fy is None:
         return text + "; the camera turns so little that this video does not show its focal length"
-    return text + f"; turns as in this video show fx to about {fx:.0f} and fy to about {fy:.0f} pixels"
+    text += f"; turns as in this video show fx to about {fx:.0f} and fy to about {fy:.0f} pixels"
+    if fx > TRUSTED * now["fx"]:
+        text += ", too little to trust what was found: calibrate the camera, or record while it turns"
+    return text
 
 
 def _said(K: np.ndarray, size: tuple[int, int]) -> dict[str, float]:

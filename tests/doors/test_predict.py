@@ -33,7 +33,9 @@ def fake_run(*, confidence=False):
         more = {"confidence": jnp.full(depth.shape, 0.75)} if confidence else {}
         return {"depth": depth, **more}
 
-    system = types.SimpleNamespace(predict=outputs, scale="relative", wants=frozenset({"thermal/valid"}))
+    system = types.SimpleNamespace(
+        predict=outputs, scale="relative", wants=frozenset({"thermal/valid"}), intrinsics=None
+    )
     config = {
         "system": {"name": "fake", "normalization": "snippet"},
         "data": {"dataset": "data/fake", "image_size": SIZE},
@@ -412,6 +414,15 @@ def test_infer_takes_files_and_arrays(tmp_path):
     assert dataclasses.is_dataclass(by_array)
     eight = predictor.infer((counts // 32).astype(np.uint8))
     assert eight.warnings[0].name == "eight_bit"
+
+
+def test_a_camera_learnt_in_training_is_the_one_that_points_are_made_with():
+    run = fake_run()
+    run.system.intrinsics = lambda variables, K: K * jnp.float32([[1.5, 1, 1], [1, 1.5, 1], [1, 1, 1]])
+    given = np.float32([[60, 0, 31.5], [0, 60, 23.5], [0, 0, 1]])
+    found = Predictor(run).infer(frame(), given)
+    np.testing.assert_allclose(found.K, [[90, 0, 31.5], [0, 90, 23.5], [0, 0, 1]])
+    assert found.K_origin == "learnt in training; given before"
 
 
 def test_the_mask_keeps_the_bonnet_out_of_the_range():

@@ -48,6 +48,10 @@ def test_it_is_said_in_pixels_of_the_stored_image_with_what_the_video_shows(vide
     assert said["tolerance"][0] == pytest.approx(312.5, rel=1e-3)
     assert "fx 100.0, fy 100.0" in calibration.describe(said)
     assert "show fx to about 313" in calibration.describe(said)
+    assert "too little to trust" in calibration.describe(said)
+    turning = calibration.found(Known((0.2, 0.4, 0.0)), VARIABLES, source, image_size=(32, 40))
+    assert turning["tolerance"][0] == pytest.approx(16, abs=1)
+    assert "too little" not in calibration.describe(turning)
 
 
 def test_a_camera_that_never_turns_does_not_show_its_focal_length(video):
