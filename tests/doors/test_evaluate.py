@@ -100,6 +100,7 @@ def fake_run(
     system = types.SimpleNamespace(
         predict=predict,
         motion=motion,
+        intrinsics=None,
         scale=scale,
         needs=frozenset(needs),
         wants=frozenset(),

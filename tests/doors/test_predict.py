@@ -446,7 +446,9 @@ def normalising_system(config):
         )
         return {"depth": 1 / (0.1 + unit[:, 0])}
 
-    return types.SimpleNamespace(predict=outputs, scale="relative", wants=frozenset({"thermal/valid"}))
+    return types.SimpleNamespace(
+        predict=outputs, scale="relative", wants=frozenset({"thermal/valid"}), intrinsics=None
+    )
 
 
 def test_limits_of_a_sequence_are_shared(tmp_path, monkeypatch):
