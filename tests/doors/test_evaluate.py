@@ -101,6 +101,7 @@ def fake_run(
         predict=predict,
         motion=motion,
         intrinsics=None,
+        classes=(),
         scale=scale,
         needs=frozenset(needs),
         wants=frozenset(),
