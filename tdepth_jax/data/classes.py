@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,25 @@ def require(source: Any, classes: Sequence[str]) -> None:
                 if names
                 else f"{source.name} names no labels, so system.classes cannot be matched"
             )
+
+
+# MFNet's own, and for other names what its readers would expect beside them.
+COLOURS: Mapping[str, tuple[int, int, int]] = {
+    REST: (0, 0, 0), "car": (64, 0, 128), "person": (64, 64, 0), "bike": (0, 128, 192), "curve": (0, 0, 192),
+    "car_stop": (128, 128, 0), "guardrail": (64, 64, 128), "color_cone": (192, 128, 128), "bump": (192, 64, 0),
+    "road": (96, 96, 104), "ground": (150, 130, 100), "building": (110, 60, 50), "vegetation": (50, 120, 50),
+    "sky": (120, 170, 220), "pole": (190, 190, 90), "animal": (220, 120, 30), "wall": (150, 100, 130),
+}  # fmt: skip
+
+
+def colours(classes: Sequence[str]) -> UInt8[np.ndarray, "n 3"]:
+    """A colour (red, green, blue) for every class, by its name; unknown names get one of their own by their place."""
+    golden = 137.508  # degrees: hues of neighbours are far apart
+    found = []
+    for i, name in enumerate(classes):
+        red, green, blue = colorsys.hsv_to_rgb(i * golden / 360 % 1, 0.65, 0.85)
+        found.append(COLOURS.get(name, (round(255 * red), round(255 * green), round(255 * blue))))
+    return np.array(found, np.uint8)
 
 
 def table(names: Sequence[str], classes: Sequence[str]) -> UInt8[np.ndarray, "256"]:

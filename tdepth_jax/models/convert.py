@@ -70,7 +70,7 @@ def convert(state: Mapping[str, np.ndarray]) -> Converted:
         params["head"], facts["head"] = _head(found["head"])
     if found["resnet"] or found["resnet_statistics"]:
         params |= _resnet(found["resnet"], found["resnet_statistics"])
-        facts["resnet"] = {"variant": "resnet50" if "conv3" in params["resnet"]["layer1_0"] else "resnet18"}
+        facts["resnet"] = {"variant": _variant(found["resnet"])}
     return Converted(params, mapped, ignored, facts)
 
 
@@ -262,8 +262,8 @@ def _head_kind(found: Mapping[str, Any], backbone: int | None, said: str | None)
 
 
 def _resnet(flat: dict[str, np.ndarray], statistics: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Both trees of a ResNet-18 or -50; compared with the network itself, shape by shape."""
-    variant = "resnet50" if "layer1_0/conv3/kernel" in flat else "resnet18"
+    """Both trees of a ResNet; compared with the network itself, shape by shape."""
+    variant = _variant(flat)
     _require(flat, ("conv1/kernel",))
     channels = flat["conv1/kernel"].shape[2]
     wanted = jax.eval_shape(
@@ -282,6 +282,15 @@ def _resnet(flat: dict[str, np.ndarray], statistics: dict[str, np.ndarray]) -> d
             _put(trees[part], path, array)
         _compare(trees[part], shapes)
     return trees
+
+
+def _variant(flat: Mapping[str, np.ndarray]) -> str:
+    """Which ResNet the arrays are of, by the number of blocks in its third stage."""
+    bottleneck = "layer1_0/conv3/kernel" in flat
+    count = len({path.split("/")[0] for path in flat if path.startswith("layer3_")})
+    known = {config.blocks[2]: name for name, config in RESNETS.items() if config.bottleneck == bottleneck}
+    # A file that lacks some of them is said to be partial by what is compared with it.
+    return known[min((n for n in known if n >= count), default=max(known))]
 
 
 def _compare(tree: dict[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -111,6 +111,7 @@ class SegNet(nn.Module):
 
     config: SegConfig
     classes: int
+    hint: str = ""  # the place of "hint", D3 or D2, where the network has no edges of its own to say it
 
     @nn.compact
     def __call__(
@@ -137,7 +138,9 @@ class SegNet(nn.Module):
                 own, cfg.enhancement_coefficient, cfg.enhancement_exponent, name="enhancement"
             )(thermal)
             boosts = tuple(x.astype(dtype) for x in boosts)
-        found = _Decoder(cfg, self.classes, norm, dtype, name="decoder")(maps, boosts)
+        found = _Decoder(cfg, self.classes, self.hint or cfg.edge_output, norm, dtype, name="decoder")(
+            maps, boosts
+        )
         for name in found.keys() - {"maps"}:
             share = thermal.shape[1] // found[name].shape[1]
             found[name] = found[name][:, : -(-size[0] // share), : -(-size[1] // share)]
@@ -149,6 +152,7 @@ class _Decoder(nn.Module):
 
     config: SegConfig
     classes: int
+    hint: str
     norm: partial
     dtype: jnp.dtype
 
@@ -165,10 +169,10 @@ class _Decoder(nn.Module):
             if cfg.skips:
                 x = x + self._skip(maps[n - 2], width)
             seen[f"D{n}"] = x
-            if cfg.edge_output == f"D{n}":
-                if cfg.edge_inputs:
-                    found["edges"] = self._edges([seen[place] for place in cfg.edge_inputs], x)
-                    x = x + jax.nn.sigmoid(found["edges"])
+            if cfg.edge_inputs and cfg.edge_output == f"D{n}":
+                found["edges"] = self._edges([seen[place] for place in cfg.edge_inputs], x)
+                x = x + jax.nn.sigmoid(found["edges"])
+            if self.hint == f"D{n}":
                 found["hint"] = x
             x = x + boosts[n - 2]
         found["logits"] = stage(self.classes, relu=cfg.relu_logits, name="stage_1")(x)

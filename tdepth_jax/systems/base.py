@@ -50,8 +50,12 @@ class System:
       offsets: frame offsets of a training snippet, ascending, e.g. (-1, 0, 1); (0,) for single frames.
       init: rng -> {"params": nested dict, **mutable collections such as "batch_stats"}.
       updates: applied in order at every step.
-      predict: (variables, batch) -> named outputs, e.g. {"depth": Float[b h w 1]} in metres. It reads the
-        single-frame batch of evaluation and of the predict door: "thermal/image" UInt16[b h w 1].
+      predict: (variables, batch) -> named outputs: {"depth": Float[b h w 1]} in metres, or {"labels": Int[b h w]} in
+        `classes` and, where the method finds edges, "edges" Float[b u v 1] in [0, 1]. It reads the single-frame batch
+        of evaluation and of the predict door: "thermal/image" UInt16[b h w 1].
+      sees: further batch keys that `predict` reads, of the same batch, depth and labels at their stored size.
+      classes: names of the labels that a method learns; what data sets call otherwise is matched by name. None: the
+        method gives depth.
       teacher: (variables, batch) -> targets; run without gradient, its result handed to the losses.
       panels: (variables, batch) -> {name: UInt8[n h w 3]} pictures for the log; optional.
       motion: (variables, batch) -> Float[b 4 4], source_from_target of pairs of consecutive frames, the earlier one
@@ -59,6 +63,8 @@ class System:
         the data set has it; optional. Unless `scale` is "metric", its translations have a scale of their own.
       intrinsics: (variables, K [b 3 3] of the records) -> K as learnt, at the same size; None = the records' are right.
       pretrained: parameter prefix -> imported weights that replace the random ones under it.
+      inherits: regular expressions over parameter and statistics paths that must all come from `train.init_from`, e.g.
+        a teacher's: left random they would teach noise.
       scale: what `predict`'s depth means: "metric", "relative" (one unknown scale) or "affine".
     """
 
@@ -68,9 +74,12 @@ class System:
     init: Callable[[Array], dict[str, Any]]
     updates: tuple[Update, ...]
     predict: Callable[[dict[str, Any], Batch], dict[str, Array]]
+    sees: frozenset[str] = frozenset()
+    classes: tuple[str, ...] = ()
     teacher: Callable[[dict[str, Any], Batch], Any] | None = None
     panels: Callable[[dict[str, Any], Batch], dict[str, Array]] | None = None
     motion: Callable[[dict[str, Any], Batch], Array] | None = None
     intrinsics: Callable[[dict[str, Any], Array], Array] | None = None
     pretrained: Mapping[str, Pretrained] = dataclasses.field(default_factory=dict)
+    inherits: tuple[str, ...] = ()
     scale: str = "relative"

@@ -27,7 +27,10 @@ def make(settings: config.Optimizer, *, steps: int) -> optax.GradientTransformat
         "adamw": lambda: optax.adamw(
             rate, b1=settings.b1, b2=settings.b2, weight_decay=settings.weight_decay, mask=_decayed
         ),
-        "sgd": lambda: optax.sgd(rate, momentum=settings.b1),
+        # PyTorch's: decay is part of the gradient, of every parameter, and so part of the momentum.
+        "sgd": lambda: optax.chain(
+            optax.add_decayed_weights(settings.weight_decay), optax.sgd(rate, momentum=settings.b1)
+        ),
     }
     if settings.name not in optimizers:
         raise UserError(

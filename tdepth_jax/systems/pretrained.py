@@ -14,7 +14,8 @@ class Pretrained:
       folder: one part of what import_weights wrote, e.g. weights/dinov2_vitb14/vit.
       required: whether a folder that is absent or does not fit is a mistake. Otherwise the prefix starts random, and
         the run says why where the folder is there.
-      fresh: regular expressions over the paths below the prefix that start random all the same.
+      fresh: regular expressions over the paths below the prefix that start random all the same, whatever the folder
+        has there.
       statistics: folder of the running statistics that go with the weights, for the same prefix of "batch_stats".
       first: path below the prefix of a first convolution that the import has for RGB, to be made into one for the
         channels that this network has there.
@@ -48,3 +49,18 @@ def of_resnet(prefix: str, folder: str | None) -> Mapping[str, Pretrained]:
         return {}
     weights = Pretrained(f"{folder}/resnet", statistics=f"{folder}/resnet_statistics", first="conv1/kernel")
     return {prefix: weights}
+
+
+def of_encoder(prefix: str, folder: str | None, *, attention: bool) -> Mapping[str, Pretrained]:
+    """The ResNet under `prefix`, on images of any channels, from an import of torchvision's; none for None.
+
+    An `attention` stage in place of the last one has no counterpart there and starts random.
+    """
+    if not folder:
+        return {}
+    fresh = (r"layer4.*",) if attention else ()
+    return {
+        prefix: Pretrained(
+            f"{folder}/resnet", fresh=fresh, statistics=f"{folder}/resnet_statistics", first="conv1/kernel"
+        )
+    }

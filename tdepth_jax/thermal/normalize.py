@@ -7,8 +7,9 @@ from jaxtyping import Array, Float, Num
 
 from tdepth_jax.errors import UserError
 
-METHODS = ("full_scale", "frame", "snippet", "fixed")
+METHODS = ("full_scale", "eight_bit", "frame", "snippet", "fixed")
 FULL_SCALE = 2.0**14  # counts of a 14-bit sensor
+EIGHT_BIT = 255.0  # of contrast-stretched images
 MEAN, STD = 0.45, 0.225  # of the self-supervised lineage, one channel
 LOW, HIGH = 1.0, 99.0  # percentiles that map to 0 and 1 (Shin et al., MS2 benchmark)
 
@@ -23,15 +24,17 @@ def normalize(
     """Counts to [0, 1], clipped.
 
     Args:
-      method: "full_scale" divides by 2**14 (no clipping at the top of a 16-bit sensor); "frame" maps each frame's
-        1st and 99th percentile to 0 and 1; "snippet" does so with percentiles shared over t, so that one
-        temperature is one grey value in all frames that are compared; "fixed" uses `limits`.
+      method: "full_scale" divides by 2**14 (no clipping at the top of a 16-bit sensor), "eight_bit" by 255; "frame"
+        maps each frame's 1st and 99th percentile to 0 and 1; "snippet" does so with percentiles shared over t, so that
+        one temperature is one grey value in all frames that are compared; "fixed" uses `limits`.
       valid: 1 where a pixel counts for the percentiles; a bonnet or a vignette should not set the range.
       limits: (low, high) counts for "fixed".
     """
     x = counts.astype(jnp.float32)
     if method == "full_scale":
         return jnp.clip(x / FULL_SCALE, 0.0, 1.0)
+    if method == "eight_bit":
+        return jnp.clip(x / EIGHT_BIT, 0.0, 1.0)
     if method == "fixed":
         if limits is None:
             raise UserError("normalisation 'fixed' needs its limits (low, high) in counts")

@@ -7,7 +7,8 @@ change, written once. A save is a rename at its end, so a half-written one is ne
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -91,15 +92,22 @@ class Checkpoints:
         return load_flat(self._root / "frozen", like) if like else {}
 
 
-def load_flat(folder: epath.Path, like: Flat, *, mend: str = "") -> Flat:
-    """A flat dictionary of arrays saved in `folder`, placed as `like`; `mend` ends the sentence if they differ."""
+def load_flat(folder: epath.Path, like: Flat, *, leave: Sequence[str] = (), mend: str = "") -> Flat:
+    """A flat dictionary of arrays saved in `folder`, placed as `like`; `mend` ends the sentence if they differ.
+
+    Saved arrays whose path matches one of the patterns `leave` are neither compared nor returned.
+    """
     if not folder.exists():
         raise UserError(f"there are no saved weights at {folder}; restore that folder, or name another")
     with ocp.StandardCheckpointer() as checkpointer:
         found = checkpointer.metadata(folder)
         found = found.item_metadata if hasattr(found, "item_metadata") else found
-        _compare(found.tree if hasattr(found, "tree") else found, like, str(folder), mend)
-        return _rematerialise(checkpointer.restore(folder, like), like)
+        found = found.tree if hasattr(found, "tree") else found
+        left = {k for k in found if any(re.fullmatch(p, k) for p in leave)}
+        _compare({k: v for k, v in found.items() if k not in left}, like, str(folder), mend)
+        whole = {k: jax.ShapeDtypeStruct(found[k].shape, found[k].dtype) for k in left} | like
+        restored = checkpointer.restore(folder, whole)
+        return _rematerialise({k: restored[k] for k in like}, like)
 
 
 def _as_dict(state: State) -> dict[str, Any]:

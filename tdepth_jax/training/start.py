@@ -44,11 +44,12 @@ def fresh(system: System, mesh: jax.sharding.Mesh, config: ConfigDict) -> tuple[
     for prefix, weights in system.pretrained.items():
         variables["params"] |= _pretrained(variables["params"], prefix, weights)
         if weights.statistics:
-            statistics = Pretrained(weights.statistics)
+            statistics = Pretrained(weights.statistics, fresh=weights.fresh)
             variables["batch_stats"] |= _pretrained(variables["batch_stats"], prefix, statistics)
-    for name, flat in other.items():
-        if name in variables:
-            variables[name] |= _shared(variables[name], flat, f"{config.train.init_from}: {name}")
+    for name, flat in variables.items():
+        shared = _shared(flat, other[name], f"{config.train.init_from}: {name}") if name in other else {}
+        _inherited(system, flat, shared, config)
+        flat |= shared
     trainable, frozen, mutable = divide(system, {name: nest(flat) for name, flat in variables.items()})
     make = functools.partial(create, system, ema=config.train.ema_decay > 0)
     state = jax.jit(make, out_shardings=_shardings(state_like))(trainable, mutable)
@@ -77,6 +78,23 @@ def _like(params: Flat) -> Flat:
     return {k: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=v.sharding) for k, v in params.items()}
 
 
+def _inherited(system: System, flat: Flat, shared: Flat, config: ConfigDict) -> None:
+    """Raises UserError unless all that must come from another run did."""
+    missing = [k for k in flat if k not in shared and any(re.fullmatch(p, k) for p in system.inherits)]
+    if not missing:
+        return
+    part, run = missing[0].split("/")[0], config.train.init_from
+    if not run:
+        raise UserError(
+            f"{config.system.name} takes its {part} from another run, and a random one would teach noise: name the run "
+            "with --init_from (train.init_from)"
+        )
+    raise UserError(
+        f"train.init_from={run}: that run lacks {len(missing)} arrays of the {part} that this config describes, as "
+        f"{missing[0]}; make model.{part}_* what that run's model is, or name another run"
+    )
+
+
 def _pretrained(params: Flat, prefix: str, weights: Pretrained) -> Flat:
     """Imported weights for the parameters under `prefix`; adapters, which no import has, always start fresh."""
     own = {
@@ -84,6 +102,8 @@ def _pretrained(params: Flat, prefix: str, weights: Pretrained) -> Flat:
         for k, v in params.items()
         if k.startswith(prefix + "/") and not any(word in k for word in ADAPTERS)
     }
+    fresh = {k for k in own if any(re.fullmatch(p, k) for p in weights.fresh)}
+    own = {k: v for k, v in own.items() if k not in fresh}
     folder = epath.Path(weights.folder)
     folder = folder if "://" in weights.folder else folder.resolve()  # Orbax reads absolute paths only
     if not weights.required and not folder.exists():
@@ -94,16 +114,15 @@ def _pretrained(params: Flat, prefix: str, weights: Pretrained) -> Flat:
         of_rgb = (*kernel.shape[:2], 3, kernel.shape[3])
         like[weights.first] = jax.ShapeDtypeStruct(of_rgb, kernel.dtype, sharding=kernel.sharding)
     try:
-        loaded = load_flat(folder, like, mend=_settings_that_fit(folder.parent))
+        taken = load_flat(folder, like, leave=weights.fresh, mend=_settings_that_fit(folder.parent))
     except UserError as error:
         if weights.required:
             raise
         print(f"{prefix} starts random: {error}")
         return {}
     if weights.first:
-        loaded[weights.first] = first_kernel(loaded[weights.first], own[weights.first].shape[2])
-    taken = {k: v for k, v in loaded.items() if not any(re.fullmatch(p, k) for p in weights.fresh)}
-    rest = sorted({k.split("/")[0] for k in own.keys() - taken.keys()})
+        taken[weights.first] = first_kernel(taken[weights.first], own[weights.first].shape[2])
+    rest = sorted({k.split("/")[0] for k in fresh})
     print(f"{prefix}: from {folder}" + (f", but {', '.join(rest)} random" if rest else ""))
     return {f"{prefix}/{k}": v for k, v in taken.items()}
 
