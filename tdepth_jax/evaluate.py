@@ -8,13 +8,14 @@ from collections.abc import Sequence
 
 from tdepth_jax.errors import UserError, run_door
 from tdepth_jax.metrics.protocols import PUBLISHED
+from tdepth_jax.metrics.segmentation import PROTOCOLS as LABELS
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="tdepth evaluate",
-        description="Scores a run's depth against ground truth by condition and distance band, prints the tables "
-        "and writes RUN/eval/<dataset>-<split>/{metrics.json,report.html}.",
+        description="Scores a run's depth against ground truth by condition and distance band, or its labels by class "
+        "and condition, prints the tables and writes RUN/eval/<dataset>-<split>/{metrics.json,report.html}.",
         allow_abbrev=False,
     )
     add = p.add_argument
@@ -26,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
         "--protocol",
         metavar="NAMES",
         help="comma-separated: none (metric), median (per-image scale), lstsq (per-image scale and shift), and "
-        "published protocols: " + ", ".join(PUBLISHED) + " [the data set's own, then none,median,lstsq]",
+        "published protocols: " + ", ".join(PUBLISHED) + " [the data set's own, then none,median,lstsq]; of a run that "
+        "labels pixels: " + ", ".join(LABELS) + " [all]",
     )
     add(
         "--averaging",
@@ -75,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     _positive(args.max_images, "--max_images")
     _positive(args.batch_size, "--batch_size")
     # Imported late: --help and a mistyped flag should not wait for JAX.
-    from tdepth_jax.reports import evaluation, tables
+    from tdepth_jax.reports import evaluation
     from tdepth_jax.training.setup import enable_compilation_cache
 
     enable_compilation_cache()
@@ -95,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         poses=args.poses,
     )
     result, page = evaluation.evaluate_run(args.workdir, request)
-    print(tables.overview(result))
+    print(evaluation.overview(result))
     print(f"\nreport: {page}")
 
 

@@ -10,14 +10,17 @@ from collections.abc import Sequence
 
 from tdepth_jax.errors import UserError, run_door
 
-SAVES = ("vis", "png16", "npz", "ply", "poses")
+DEPTH_SAVES = ("vis", "png16", "npz", "ply", "poses")
+LABEL_SAVES = ("labels", "overlay")
+SAVES = (*DEPTH_SAVES, *LABEL_SAVES)
 COLORMAPS = ("magma", "turbo", "inferno", "viridis", "plasma", "jet", "bone")
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="tdepth predict",
-        description="Writes depth maps. Every 16-bit level of the input reaches the network; 8-bit and "
+        description="Writes depth maps, or label maps with the area of every class. "
+        "Every 16-bit level of the input reaches the network; 8-bit and "
         "contrast-stretched input is warned of.",
         allow_abbrev=False,
     )
@@ -36,10 +39,10 @@ def parser() -> argparse.ArgumentParser:
     add("-o", "--output", required=True, type=pathlib.Path, metavar="OUT", help="folder for the results")
     add(
         "--save",
-        default="vis,png16",
         metavar="LIST",
         help="of vis (thermal beside depth), png16 (uint16, metres * 256), npz (float32 depth, mask, K), ply "
-        "(points), poses (the camera's path through each sequence: TUM text and a picture) [%(default)s]",
+        "(points), poses (the camera's path through each sequence: TUM text and a picture) [vis,png16]; of a "
+        "run that labels pixels: labels (PNG of class numbers), overlay (colours over the frame) [both]",
     )
     add("--colormap", default="magma", choices=COLORMAPS, help="of vis; near is bright [%(default)s]")
     add(
@@ -84,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args, rest = options.parse_known_args(argv)
     _check(args, rest, options)
     # Imported late: --help and a mistyped flag should not wait for JAX.
-    from tdepth_jax.predictor import job
+    from tdepth_jax.predictor import job, labels
     from tdepth_jax.training.setup import enable_compilation_cache
 
     enable_compilation_cache()
@@ -93,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         checkpoint=args.checkpoint,
         step=args.step,
         output=args.output,
-        save=frozenset(_names(args.save)),
+        save=_saved(args.save, labels=bool(labels.labels_of(args.checkpoint))),
         colormap=args.colormap,
         depth_range=(args.min_depth, args.max_depth),
         intrinsics=args.intrinsics,
@@ -106,11 +109,30 @@ def main(argv: Sequence[str] | None = None) -> None:
         overwrite=args.overwrite,
         strict=args.strict,
     )
+    if labels.labels_of(args.checkpoint):
+        frames, seconds = labels.run(request, warn=lambda text: print(f"warning: {text}", file=sys.stderr))
+        print(
+            f"{args.output}: {frames} label maps in {seconds:.1f} s ({frames / max(seconds, 1e-9):.1f} frames/s)"
+        )
+        return
     frames, walks, seconds = job.run(request, warn=lambda text: print(f"warning: {text}", file=sys.stderr))
     made = [f"{frames} depth maps"] if frames else []
     made += [f"{walks} trajector{'y' if walks == 1 else 'ies'}"] if walks else []
     rate = f" ({frames / max(seconds, 1e-9):.1f} frames/s)" if frames else ""
     print(f"{args.output}: {' and '.join(made)} in {seconds:.1f} s{rate}")
+
+
+def _saved(text: str | None, *, labels: bool) -> frozenset[str]:
+    """What to write: what was asked for, as far as such a run can give it, or the kind's default."""
+    own = LABEL_SAVES if labels else DEPTH_SAVES
+    names = _names(text) if text is not None else own[:2]
+    for name in names:
+        if name not in own:
+            kind = "labels pixels" if labels else "gives depth"
+            raise UserError(
+                f"--save: this run {kind}, so there is no {name!r}; choose among {', '.join(own)}"
+            )
+    return frozenset(names)
 
 
 def _names(text: str) -> list[str]:
@@ -123,9 +145,9 @@ def _check(args: argparse.Namespace, rest: Sequence[str], options: argparse.Argu
     if rest:
         flags = [flag for action in options._actions for flag in action.option_strings]
         raise UserError(f"unknown argument {rest[0]!r}; {nearest(rest[0].partition('=')[0], flags)}")
-    if not _names(args.save):
+    if args.save is not None and not _names(args.save):
         raise UserError(f"--save is empty; give some of {','.join(SAVES)}")
-    for name in _names(args.save):
+    for name in _names(args.save or ""):
         if name not in SAVES:
             raise UserError(f"--save: there is no output {name!r}; {nearest(name, SAVES)}")
     near, far = args.min_depth, args.max_depth

@@ -55,14 +55,14 @@ def _score(workdir: pathlib.Path) -> None:
 
     if jax.process_index() != 0 or jax.process_count() > 1:
         return  # a job of many processes is scored afterwards, by one
-    from tdepth_jax.reports import evaluation, tables
+    from tdepth_jax.reports import evaluation
 
     try:
         result, page = evaluation.evaluate_run(workdir, evaluation.Request())
     except UserError as error:
         print(error)
         return
-    print(tables.overview(result))
+    print(evaluation.overview(result))
     print(f"\nreport: {page}")
 
 

@@ -66,7 +66,7 @@ def run(request: Request, *, warn: Callable[[str], None]) -> tuple[int, int, flo
     files = [outputs.paths(request.output, item.key, per_frame) for item in items]
     walks = poses.of(items) if "poses" in request.save else []
     every = [*files, *(walk.files(request.output) for walk in walks)]
-    _refuse_output(request.output, every, overwrite=request.overwrite)
+    refuse_output(request.output, every, overwrite=request.overwrite)
     predictor = Predictor.open(request.checkpoint, step=request.step, batch_size=request.batch_size)
     if walks:
         predictor.require_motion()
@@ -119,7 +119,7 @@ def _coarse(rows: Sequence[dict[str, Any]], warn: Callable[[str], None]) -> list
     return [sentence]
 
 
-def _refuse_output(output: Path, files: Sequence[dict[str, Path]], *, overwrite: bool) -> None:
+def refuse_output(output: Path, files: Sequence[dict[str, Path]], *, overwrite: bool) -> None:
     """What can be known of the output folder ahead of all work."""
     there_is = next(path for path in (output, *output.absolute().parents) if path.exists())
     if not there_is.is_dir():

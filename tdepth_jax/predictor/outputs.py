@@ -37,7 +37,7 @@ def write(
 ) -> None:
     """Writes what `files` names of one frame."""
     made = {
-        "vis": lambda: _png(picture(counts, found, depth_range, colormap)),
+        "vis": lambda: png(picture(counts, found, depth_range, colormap)),
         "png16": lambda: _depth_png(found),
         "npz": lambda: _npz(found),
         "ply": lambda: ply(counts, found),
@@ -77,7 +77,7 @@ def _grey(counts: UInt16[np.ndarray, "h w"], found: Prediction) -> UInt8[np.ndar
     return frames.stretch(counts, (low, high))
 
 
-def _png(image: np.ndarray) -> bytes:
+def png(image: np.ndarray) -> bytes:
     return cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes()
 
 

@@ -26,8 +26,9 @@ import tdepth_jax
 from tdepth_jax.data import pipeline, sources
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics import baselines as still
+from tdepth_jax.metrics import segmentation as label_metrics
 from tdepth_jax.metrics.protocols import ALIGNMENTS, PUBLISHED, Protocol, is_indoor, protocols
-from tdepth_jax.reports import frames, html
+from tdepth_jax.reports import frames, html, labels, tables
 from tdepth_jax.systems.base import System
 from tdepth_jax.training import calibration, evaluator, trajectories
 from tdepth_jax.training.restore import Run, load_run
@@ -123,11 +124,14 @@ def evaluate_run(workdir: pathlib.Path, request: Request) -> tuple[dict[str, Any
       UserError: no such run, step, data set, split or protocol; a split without ground truth, in which case
         the sentence gives the method's own losses on it.
     """
-    request.protocols()  # a misspelt protocol should not wait for a checkpoint
+    if not set(request.names or ()) & set(label_metrics.PROTOCOLS):
+        request.protocols()  # a misspelt protocol should not wait for a checkpoint
     run = load_run(workdir, step=request.step)
     dataset = request.dataset or run.config.eval.dataset or run.config.data.dataset
     split = request.split or run.config.eval.split
     source = sources.open_split(dataset, split)
+    if run.system.classes:
+        return _labels(run, workdir, source, dataset, split, request)
     predict = functools.partial(jax.jit(run.system.predict), run.variables)
     image_size = tuple(run.config.data.image_size)
     batch_size = request.batch_size or run.config.eval.batch_size
@@ -160,6 +164,31 @@ def evaluate_run(workdir: pathlib.Path, request: Request) -> tuple[dict[str, Any
     gallery = _gallery(result, predict, source, image_size, batch_size, lead, request.pictures)
     page = html.report(workdir, result, gallery=gallery, history=_history(workdir))
     return result, pathlib.Path(page)
+
+
+def _labels(
+    run: Run, workdir: pathlib.Path, source: Any, dataset: str, split: str, request: Request
+) -> tuple[dict[str, Any], pathlib.Path]:
+    """`evaluate_run` of a method that labels pixels."""
+    result, source, predict = labels.evaluate(
+        run,
+        source,
+        names=request.names,
+        image_size=tuple(run.config.data.image_size),
+        batch_size=request.batch_size or run.config.eval.batch_size,
+        stride=_stride(len(source), request.max_images, run.config.eval.stride),
+        progress=_bar,
+    )
+    about = _about(run, workdir, source, dataset, split, result["images_per_sec"])
+    result = about | result  # whose notes are of labels
+    gallery = labels.pictures(result, source, predict, run, request.pictures)
+    page = labels.report(workdir, result, gallery=gallery, history=_history(workdir))
+    return result, pathlib.Path(page)
+
+
+def overview(result: dict[str, Any]) -> str:
+    """What an evaluation prints."""
+    return labels.overview(result) if "classes" in result else tables.overview(result)
 
 
 def _poses(run: Run, source: Any, image_size: tuple[int, int], batch_size: int) -> dict[str, Any] | None:

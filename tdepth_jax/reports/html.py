@@ -83,11 +83,11 @@ def render(
         groups=tables.shown,
         ordinal=tables.ordinal,
         histograms=_histograms(result, lead["frames_key"]) if lead else [],
-        pictures=_pictures(gallery),
+        pictures=embedded(gallery.groups if gallery else {}),
         legend=[_legend(*bar) for bar in gallery.legend] if gallery else [],
         worst=_worst(result, lead["frames_key"]) if lead else [],
         poses=_poses(result.get("poses")),
-        curves=_curves(history),
+        curves=curves(history),
     )
 
 
@@ -183,7 +183,7 @@ def _poses(poses: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def _curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     series: dict[str, list[tuple[float, float]]] = {}
     for line in history:
@@ -202,9 +202,11 @@ def _curve(name: str, steps: Sequence[float], values: Sequence[float]) -> dict[s
     return {"title": f"{name} (last {values[-1]:.4g})", "svg": Markup(charts.curve(steps, values, name))}
 
 
-def _pictures(gallery: frames.Gallery | None) -> list[tuple[str, list[dict[str, Any]]]]:
-    groups = gallery.groups.items() if gallery else ()
-    return [(title, [_embed(picture) for picture in some]) for title, some in groups if some]
+def embedded(
+    groups: Mapping[str, Sequence[frames.Picture]],
+) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Pictures under headings, as a template shows them."""
+    return [(title, [_embed(picture) for picture in some]) for title, some in groups.items() if some]
 
 
 def _embed(picture: frames.Picture) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def score(
 ) -> dict[str, Any]:
     """`evaluate` of batches already made: those of `eval_batches`, with `frames` their source's table."""
     scorer = scoring.Scorer(protocols, edges, baselines or {})
-    rows, clock, images = [], _Clock(), 0
+    rows, clock, images = [], Clock(), 0
     for batch in batches:
         with clock:
             predicted = _depth(predict(inputs(batch)))
@@ -108,7 +108,7 @@ def score(
         images = len(predicted)
     if not rows:
         raise UserError("this split has no frames: nothing can be scored")
-    table = _all_hosts(np.concatenate(rows))
+    table = all_hosts(np.concatenate(rows))
     table = table[table[:, scorer.MASK] > 0]
     table = table[np.argsort(table[:, scorer.EXAMPLE], kind="stable")]
     return {**scorer.result(table, frames, samples), "images_per_sec": clock.rate(images)}
@@ -212,7 +212,7 @@ def inputs_of(source: Any) -> frozenset[str]:
     return INPUTS | ({VALID} & source.features)
 
 
-class _Clock:
+class Clock:
     """Seconds inside the `with`, without the first time (it compiles)."""
 
     def __init__(self):
@@ -244,7 +244,7 @@ def inputs(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return seen
 
 
-def _all_hosts(rows: np.ndarray) -> np.ndarray:
+def all_hosts(rows: np.ndarray) -> np.ndarray:
     """Every host's rows on every host. Sent as bytes: JAX would round float64 to float32."""
     if jax.process_count() == 1:
         return rows

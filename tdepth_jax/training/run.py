@@ -15,11 +15,12 @@ from ml_collections import ConfigDict
 
 from tdepth_jax import config as configs
 from tdepth_jax import systems
-from tdepth_jax.data import movement, pipeline, sources
+from tdepth_jax.data import classes, movement, pipeline, sources
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics.protocols import is_indoor, protocols
+from tdepth_jax.metrics.segmentation import PROTOCOLS
 from tdepth_jax.systems.base import System
-from tdepth_jax.training import evaluator, loop, partition, setup, start
+from tdepth_jax.training import evaluator, loop, partition, segments, setup, start
 from tdepth_jax.training import mesh as meshes
 from tdepth_jax.training.checkpoint import Checkpoints
 
@@ -37,6 +38,9 @@ def train(config: ConfigDict, workdir: pathlib.Path, *, accept_config_change: bo
     _check_batch(config, mesh)
     source = sources.open_split(config.data.dataset, config.data.split, skip_corrupt=config.data.skip_corrupt)
     keys = _keys(system, source, config)
+    if system.classes:
+        classes.require(source, system.classes)
+        source = classes.relabelled(source, system.classes)
     evaluate = _evaluation(system, config, mesh)
     if system.motion is not None and config.data.check_movement:
         _check_movement(source, system)
@@ -115,6 +119,8 @@ def _evaluation(system: System, config: ConfigDict, mesh: jax.sharding.Mesh) -> 
     """
     dataset = config.eval.dataset or config.data.dataset
     source = sources.open_split(dataset, config.eval.split)
+    if system.classes:
+        return _label_evaluation(system, classes.relabelled(source, system.classes), config, mesh)
     if evaluator.TRUTH not in source.features:
         return lambda variables: {}
     asked = protocols(
@@ -136,6 +142,29 @@ def _evaluation(system: System, config: ConfigDict, mesh: jax.sharding.Mesh) -> 
             samples=0,
         )
         return evaluator.headline(result)
+
+    return evaluate
+
+
+def _label_evaluation(
+    system: System, source: Any, config: ConfigDict, mesh: jax.sharding.Mesh
+) -> loop.Evaluate:
+    """variables -> {"rtfnet/miou": …} of a method that labels pixels."""
+    if segments.TRUTH not in source.features:
+        return lambda variables: {}
+    predict = jax.jit(system.predict, out_shardings=meshes.replicated(mesh))
+
+    def evaluate(variables: dict[str, Any]) -> Mapping[str, float]:
+        result = segments.evaluate(
+            functools.partial(predict, variables),
+            source,
+            sees=system.sees,
+            image_size=config.data.image_size,
+            batch_size=config.eval.batch_size,
+            protocols=tuple(PROTOCOLS.values()),
+            stride=config.eval.stride,
+        )
+        return segments.headline(result)
 
     return evaluate
 
