@@ -13,8 +13,15 @@ from etils import epath
 from tdepth_jax.reports import charts, html, tables
 
 TITLES = {**tables.TITLES, "snippet_ate": "ATE m", "snippet_re": "RE rad"}
+TITLES |= {"macc": "mAcc", "miou": "mIoU", "edge_iou": "edge IoU", "acc": "Acc", "iou": "IoU"}
 DIGITS = {"snippet_ate": 4, "snippet_re": 4}
 ABSENT = "–"
+
+
+def title(metric: str) -> str:
+    """A column's title; "iou/car" is the IoU of cars."""
+    name, _, of = metric.partition("/")
+    return f"{TITLES[name]} {of}".strip()
 
 
 def write(folder: str | os.PathLike, result: Mapping[str, Any]) -> epath.Path:
@@ -57,7 +64,7 @@ def page(result: Mapping[str, Any], folder: str) -> str:
                 "about": _about(score),
                 "header": header(score),
                 "rows": cells(result, score),
-                "first": TITLES[score["metrics"][0]],
+                "first": title(score["metrics"][0]),
                 "bars": Markup(charts.bars(drawn)) if drawn else None,
             }
         )
@@ -71,7 +78,7 @@ def page(result: Mapping[str, Any], folder: str) -> str:
 
 
 def header(score: Mapping[str, Any]) -> list[str]:
-    return ["", *(name for m in score["metrics"] for name in (TITLES[m], "published"))]
+    return ["", *(name for m in score["metrics"] for name in (title(m), "published"))]
 
 
 def cells(result: Mapping[str, Any], score: Mapping[str, Any]) -> list[list[str]]:

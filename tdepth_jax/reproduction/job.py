@@ -12,6 +12,7 @@ from typing import Any
 
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics.protocols import published
+from tdepth_jax.metrics.segmentation import PROTOCOLS
 from tdepth_jax.reports import comparison, evaluation
 from tdepth_jax.reproduction import plan, running, spec
 from tdepth_jax.reproduction.plan import Run
@@ -133,7 +134,7 @@ def listing(request: Request) -> str:
             lines.append("    quoted, not run")
         for score in table.scores:
             numbers = row.published.get(score.name, {})
-            said = ", ".join(f"{comparison.TITLES[m]} {numbers[m]:g}" for m in score.metrics if m in numbers)
+            said = ", ".join(f"{comparison.title(m)} {numbers[m]:g}" for m in score.metrics if m in numbers)
             lines.append(f"    {score.title}: {said or 'nothing published, or not stated in our sources'}")
         if row.note:
             lines.append(f"    {row.note}")
@@ -219,7 +220,8 @@ def _result(
 
 def _described(score: Score, run: Run) -> dict[str, Any]:
     pose = "means over snippets of five consecutive frames, scaled to the ground truth"
-    return dataclasses.asdict(score) | {
-        "dataset": plan.dataset_of(score, run),
-        "describe": pose if score.kind == "pose" else published(score.protocol).describe(),
-    }
+    if score.kind == "labels":
+        describe = PROTOCOLS[score.protocol].describe
+    else:
+        describe = pose if score.kind == "pose" else published(score.protocol).describe()
+    return dataclasses.asdict(score) | {"dataset": plan.dataset_of(score, run), "describe": describe}

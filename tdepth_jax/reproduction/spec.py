@@ -90,8 +90,10 @@ class Score:
       name: the key of `Row.published`.
       title: as printed.
       metrics: names of an evaluation's figures, in the order of the columns.
-      protocol: of `metrics.protocols`; its figures are means over images, so that splits can be merged.
-      kind: "depth", or "pose" for the camera's motion (one split).
+      protocol: of `metrics.protocols`, whose figures are means over images, so that splits can be merged; for labels of
+        `metrics.segmentation`.
+      kind: "depth", "pose" for the camera's motion (one split), or "labels" (one split), whose figures are of all
+        pixels together.
       dataset: prepared data set; None: the one that the run is scored on by its own config.
       splits: scored one by one and merged, every image alike.
     """
@@ -105,8 +107,9 @@ class Score:
     splits: tuple[str, ...] = ("test",)
 
     def __post_init__(self) -> None:
-        if self.kind == "pose" and len(self.splits) != 1:
-            raise UserError(f"score {self.name!r}: camera motion is scored on one split, not {self.splits}")
+        if self.kind in ("pose", "labels") and len(self.splits) != 1:
+            what = "camera motion is" if self.kind == "pose" else "labels are"
+            raise UserError(f"score {self.name!r}: {what} scored on one split, not {self.splits}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
