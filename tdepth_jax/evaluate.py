@@ -27,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
         "--protocol",
         metavar="NAMES",
         help="comma-separated: none (metric), median (per-image scale), lstsq (per-image scale and shift), and "
-        "published protocols: " + ", ".join(PUBLISHED) + " [the data set's own, then none,median,lstsq]; of a run that "
+        "published protocols: "
+        + ", ".join(PUBLISHED)
+        + " [the data set's own, then none,median,lstsq]; of a run that "
         "labels pixels: " + ", ".join(LABELS) + " [all]",
     )
     add(

@@ -46,9 +46,7 @@ def found(
         small = resize_intrinsics(K, image_size[1] / size[1], image_size[0] / size[0])
         pixels = intrinsics.focal_tolerance(small, image_size, rotations)
         scale = size[1] / image_size[1], size[0] / image_size[0]
-        tolerance = [
-            round(p * s, 2) if np.isfinite(p) else None for p, s in zip(pixels, scale, strict=True)
-        ]
+        tolerance = [round(p * s, 2) if np.isfinite(p) else None for p, s in zip(pixels, scale, strict=True)]
     return {
         "size": list(size),
         "guess": _said(frame["thermal/K"], size),
