@@ -124,7 +124,8 @@ def test_a_folder_of_frames_becomes_labels_overlays_and_areas(runs, tmp_path, ca
 
 def test_mistakes_are_one_sentence(runs, data, tmp_path, capsys):
     def said(name, *more):
-        return sentence(argv(name, tmp_path / "run", data, *more), capsys)
+        number = len(list(tmp_path.iterdir()))  # a folder for each: one that was begun keeps its config
+        return sentence(argv(name, tmp_path / f"run{number}", data, *more), capsys)
 
     assert "name the run with --init_from" in said("world_cekd_student", "--config.train.init_from=")
     wider = ("--config.model.teacher_width=8", "--config.model.width=8")
