@@ -6,12 +6,11 @@ python -m tdepth_jax.train --config=configs/own_vits_stage2.py
 
 from ml_collections import ConfigDict
 
-from configs import own_vits_stage1
+from configs import world_vits_stage2
 
 
 def get_config() -> ConfigDict:
-    c = own_vits_stage1.get_config()
-    c.model.update({"lora_rank": 4, "conv_adapter_width": 4})
-    c.system.loss_images = "temporal"
+    c = world_vits_stage2.get_config()
+    c.data.dataset = "data/own"
     c.train.update({"steps": 200, "init_from": "runs/own_vits_stage1"})
     return c

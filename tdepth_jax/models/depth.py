@@ -62,9 +62,9 @@ class DepthConfig:
     # Added to the head's output. A sigmoid starts at half of the largest disparity, which leaves near things a factor
     # of two; -2 leaves them eight, so that a quick start cannot run into the end of the range.
     output_offset: float = 0.0
-    # Multiplies the head's output before that. On DINOv2's features the output of a fresh head spreads by 0.02 with
-    # PyTorch's default initialisation and by 2.5 with Flax's (ViT-S, one frame): noise over two decades of depth, from
-    # which self-supervision flees into one flat depth. 0.15 starts smooth and learns fast.
+    # Multiplies the head's output before that. By Flax's default initialisation a fresh head on DINOv2's features says
+    # noise over decades of depth (by PyTorch's nearly nothing), from which self-supervision flees into one flat depth;
+    # 0.15 starts smooth and learns fast.
     output_gain: float = 1.0
     dtype: str = "auto"  # of the networks' products: float32 | bfloat16 | auto (bfloat16 on GPU and TPU)
     remat: bool = False

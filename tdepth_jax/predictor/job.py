@@ -283,18 +283,23 @@ def _row(
     return row
 
 
+def about(request: Request, predictor: Predictor) -> dict[str, Any]:
+    """What meta.json says of the model."""
+    config = predictor.run.config
+    return {
+        "run": str(request.checkpoint),
+        "step": int(predictor.run.step),
+        "system": config.system.name,
+        "dataset": config.data.dataset,
+        "network_size": list(predictor.image_size),
+    }
+
+
 def _meta(
     request: Request, predictor: Predictor, warnings: Sequence[str], rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    config = predictor.run.config
     return {
-        "model": {
-            "run": str(request.checkpoint),
-            "step": int(predictor.run.step),
-            "system": config.system.name,
-            "dataset": config.data.dataset,
-            "network_size": list(predictor.image_size),
-        },
+        "model": about(request, predictor),
         "scale_type": predictor.run.system.scale,
         "depth": "metres along z"
         if predictor.run.system.scale == "metric"

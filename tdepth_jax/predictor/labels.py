@@ -157,16 +157,9 @@ def _meta(
     rows: list[dict[str, Any]],
     palette: UInt8[np.ndarray, "n 3"],
 ) -> dict[str, Any]:
-    config = predictor.run.config
     names = predictor.run.system.classes
     return {
-        "model": {
-            "run": str(request.checkpoint),
-            "step": int(predictor.run.step),
-            "system": config.system.name,
-            "dataset": config.data.dataset,
-            "network_size": list(predictor.image_size),
-        },
+        "model": job.about(request, predictor),
         "classes": [
             {"number": i, "name": name, "colour": palette[i].tolist()} for i, name in enumerate(names)
         ],

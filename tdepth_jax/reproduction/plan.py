@@ -130,8 +130,8 @@ def needed(table: Table, rows: Sequence[Row], planned: Mapping[str, Sequence[Run
     paths: list[str] = []
     for row in rows:
         for run in planned[row.name]:
-            weights = (run.config.model.get(f"{part}_weights") for part in ("backbone", "encoder"))
-            paths += [run.config.data.dataset, *(path for path in weights if path)]
+            weights = [path for key, path in run.config.model.items() if key.endswith("_weights") and path]
+            paths += [run.config.data.dataset, *weights]
         paths += [dataset_of(score, planned[row.name][-1]) for score in table.scores]
     return [path for path in dict.fromkeys(paths) if path]
 

@@ -103,8 +103,3 @@ def air_transmission(
 def celsius_from_centikelvin(counts: Num[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """TLinear counts (0.01 K each) to °C."""
     return np.asarray(counts, np.float64) / 100 - ZERO_CELSIUS
-
-
-def centikelvin_from_celsius(celsius: Float[np.ndarray, "*shape"] | float) -> Float[np.ndarray, "*shape"]:
-    """°C to TLinear counts, not rounded."""
-    return (np.asarray(celsius, np.float64) + ZERO_CELSIUS) * 100

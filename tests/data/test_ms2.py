@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 from ms2_tree import BASELINES, COUNTS, FRAMES, POINTS, POSES, RIG, calib, write_sequence
+from refusals import sentence
 from rig_scene import K, draw, drive, landed
 
-from tdepth_jax import errors, prepare
+from tdepth_jax import prepare
 from tdepth_jax.data import raw
 from tdepth_jax.data.datasets import ms2
 from tdepth_jax.data.sources import open_split
@@ -42,13 +43,7 @@ def everything(tree, tmp_path_factory):
 
 
 def refused(capsys, raw_dir, out, *more):
-    with pytest.raises(SystemExit) as caught:
-        errors.run_door(lambda argv: run(raw_dir, out, *more))
-    assert caught.value.code == 2
-    assert not list(out.rglob("*.json"))
-    *_, last = capsys.readouterr().err.strip().splitlines()
-    assert last.startswith("error: ")
-    return last
+    return sentence(capsys, out, lambda: run(raw_dir, out, *more))
 
 
 def test_the_splits_are_the_authors():

@@ -5,6 +5,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from refusals import sentence
 from rig_scene import K, landed
 from vivid_tree import (
     FRAMES,
@@ -17,7 +18,7 @@ from vivid_tree import (
     write_processed,
 )
 
-from tdepth_jax import errors, prepare
+from tdepth_jax import prepare
 from tdepth_jax.data import raw
 from tdepth_jax.data.datasets import vivid
 from tdepth_jax.data.examples import Snippets
@@ -44,13 +45,7 @@ def run(raw_dir, out, *more):
 
 
 def refused(capsys, raw_dir, out, *more):
-    with pytest.raises(SystemExit) as caught:
-        errors.run_door(lambda argv: run(raw_dir, out, *more))
-    assert caught.value.code == 2
-    assert not list(out.rglob("*.json"))
-    *_, last = capsys.readouterr().err.strip().splitlines()
-    assert last.startswith("error: ")
-    return last
+    return sentence(capsys, out, lambda: run(raw_dir, out, *more))
 
 
 def test_the_frames_that_the_authors_keep(tree, tmp_path, capsys):

@@ -5,6 +5,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from refusals import sentence
 from rig_scene import SIDE, landed
 from scipy.spatial.transform import Rotation
 from vividpp_tree import (
@@ -46,13 +47,7 @@ def run(raw_dir, out, *more):
 
 
 def refused(capsys, raw_dir, out, *more):
-    with pytest.raises(SystemExit) as caught:
-        errors.run_door(lambda argv: run(raw_dir, out, *more))
-    assert caught.value.code == 2
-    assert not list(out.rglob("*.json"))
-    *_, last = capsys.readouterr().err.strip().splitlines()
-    assert last.startswith("error: ")
-    return last
+    return sentence(capsys, out, lambda: run(raw_dir, out, *more))
 
 
 @pytest.fixture(scope="module")

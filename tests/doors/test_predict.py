@@ -1,59 +1,24 @@
 """The predict door with a network whose depth is known: what it writes, and what it refuses with one sentence."""
 
-import dataclasses
 import errno
 import json
 import pathlib
-import types
 
 import cv2
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tifffile
-from ml_collections import ConfigDict
+from fakes import SIZE, H, W, fake_run, frame, normalising_system
 from PIL import Image
 
 from tdepth_jax import errors, predict, prepare, systems
-from tdepth_jax.predictor import Predictor, Shot, model
-from tdepth_jax.predictor.model import upsample_depth
-from tdepth_jax.thermal import normalize
-
-H, W = 48, 64
-SIZE = (24, 32)  # the network's
-
-
-def fake_run(*, confidence=False):
-    """Depth = 20000 / counts: what the network says can be read off its input."""
-
-    def outputs(variables, batch):
-        depth = (
-            variables["params"]["scale"] * 20000 / jnp.maximum(batch["thermal/image"].astype(jnp.float32), 1)
-        )
-        more = {"confidence": jnp.full(depth.shape, 0.75)} if confidence else {}
-        return {"depth": depth, **more}
-
-    system = types.SimpleNamespace(
-        predict=outputs, scale="relative", wants=frozenset({"thermal/valid"}), intrinsics=None
-    )
-    config = {
-        "system": {"name": "fake", "normalization": "snippet"},
-        "data": {"dataset": "data/fake", "image_size": SIZE},
-    }
-    return types.SimpleNamespace(
-        config=ConfigDict(config), system=system, variables={"params": {"scale": jnp.float32(1)}}, step=7
-    )
+from tdepth_jax.predictor import model
 
 
 @pytest.fixture(autouse=True)
 def run(monkeypatch):
     monkeypatch.setattr(model, "load_run", lambda workdir, step=None: fake_run())
-
-
-def frame(seed=0, low=3000):
-    rng = np.random.default_rng(seed)
-    smooth = cv2.GaussianBlur(rng.normal(0, 1, (H, W)).astype(np.float32), (0, 0), 4)
-    return (low + 400 * (smooth / smooth.std()) + rng.normal(0, 3, (H, W)) + 1600).astype(np.uint16)
 
 
 def folder(path, count=3):
@@ -399,84 +364,10 @@ def test_a_folder_that_is_no_run(tmp_path, capsys, monkeypatch):
     refused(capsys, tmp_path, [tmp_path / "x.png"], "is not a run: it has no config.json")
 
 
-# The predictor by itself.
-
-
-def test_infer_takes_files_and_arrays(tmp_path):
-    counts = frame()
-    np.save(tmp_path / "x.npy", counts)
-    predictor = Predictor(fake_run(confidence=True))
-    by_file, by_array = predictor.infer(tmp_path / "x.npy"), predictor.infer(counts)
-    np.testing.assert_array_equal(by_file.depth, by_array.depth)
-    assert by_array.confidence.shape == (H, W)
-    np.testing.assert_allclose(by_array.confidence, 0.75)
-    assert "assumed" in by_array.K_origin
-    assert dataclasses.is_dataclass(by_array)
-    eight = predictor.infer((counts // 32).astype(np.uint8))
-    assert eight.warnings[0].name == "eight_bit"
-
-
-def test_a_camera_learnt_in_training_is_the_one_that_points_are_made_with():
-    run = fake_run()
-    run.system.intrinsics = lambda variables, K: K * jnp.float32([[1.5, 1, 1], [1, 1.5, 1], [1, 1, 1]])
-    given = np.float32([[60, 0, 31.5], [0, 60, 23.5], [0, 0, 1]])
-    found = Predictor(run).infer(frame(), given)
-    np.testing.assert_allclose(found.K, [[90, 0, 31.5], [0, 90, 23.5], [0, 0, 1]])
-    assert found.K_origin == "learnt in training; given before"
-
-
-def test_the_mask_keeps_the_bonnet_out_of_the_range():
-    counts = frame()
-    counts[36:] = 15000  # a hot bonnet
-    valid = np.ones((H, W), bool)
-    valid[36:] = False
-    predictor = Predictor(fake_run())
-    with_it, without = predictor.infer(counts), predictor.infer(counts, valid=valid)
-    assert with_it.normalizer["high_counts"] == 15000
-    assert without.normalizer["high_counts"] < 7000
-
-
-def normalising_system(config):
-    """Inverse depth = 0.1 + what the run's own normaliser makes of the counts."""
-
-    def outputs(variables, batch):
-        method = config.system.normalization
-        unit = normalize.normalize(
-            batch["thermal/image"][:, None], method=method, valid=batch["thermal/valid"][:, None]
-        )
-        return {"depth": 1 / (0.1 + unit[:, 0])}
-
-    return types.SimpleNamespace(
-        predict=outputs, scale="relative", wants=frozenset({"thermal/valid"}), intrinsics=None
-    )
-
-
-def test_limits_of_a_sequence_are_shared(tmp_path, monkeypatch):
-    """Something hot comes into view. By each frame's limits its background changes, by shared ones it does not."""
+def test_limits_of_a_sequence_are_shared_by_its_frames(tmp_path, monkeypatch):
     monkeypatch.setattr(systems, "make", normalising_system)
     run = fake_run()
-    run.config.data.image_size = (H, W)
     run.system = normalising_system(run.config)
-    quiet, hot = frame(), frame()
-    hot[4:12, 4:12] += 8000
-    valid = np.ones((H, W), bool)
-    valid[40:] = False
-    predictor = Predictor(run, batch_size=3)
-    shots = [Shot(quiet, valid=valid, name="quiet"), Shot(hot, valid=valid, name="hot")]
-    alone = list(predictor.infer_many(shots))
-    assert np.abs(1 / alone[0].depth - 1 / alone[1].depth)[20:].max() > 0.2
-    low, high = limits = predictor.limits(shots)
-    np.testing.assert_allclose(limits, np.percentile(np.stack([quiet, hot])[:, :40], [1, 99]))
-    together = list(predictor.infer_many(dataclasses.replace(shot, limits=limits) for shot in shots))
-    for found, counts in zip(together, (quiet, hot), strict=True):
-        assert found.normalizer == {"method": "sequence", "low_counts": low, "high_counts": high}
-        by_hand = 0.1 + np.clip((counts - low) / (high - low), 0, 1)
-        np.testing.assert_allclose(1 / found.depth, by_hand, rtol=1e-4)
-    # A sequence of one frame: its limits are the frame's, and the depth what the run itself predicts.
-    own = predictor.infer(dataclasses.replace(shots[1], limits=predictor.limits(shots[1:])))
-    np.testing.assert_allclose(own.depth, alone[1].depth, rtol=1e-4)
-    assert run.config.system.normalization == "snippet"
-    # And through the door.
     monkeypatch.setattr(model, "load_run", lambda workdir, step=None: run)
     folder(tmp_path / "in", 5)
     out = go(tmp_path, tmp_path / "in", "--limits=sequence", "--save=png16")
@@ -492,25 +383,6 @@ def test_a_run_without_limits_has_none_to_share(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(model, "load_run", lambda workdir, step=None: run)
     words = [tmp_path / "x.png", "--limits=sequence"]
     refused(capsys, tmp_path, words, "this run has normalisation 'full_scale': it has no range to share")
-
-
-def test_depth_goes_back_to_the_image_by_inverse_depth():
-    """On a plane, inverse depth is linear in the pixels: bilinear keeps it so, in depth it would not."""
-    inverse = 0.02 + 0.01 * np.arange(16, dtype=np.float32)[:, None] + np.zeros((16, 20), np.float32)
-    depth, known = upsample_depth(1 / inverse, (32, 40))
-    rows = (np.arange(32) + 0.5) / 2 - 0.5  # where the new pixels lie among the old
-    inside = slice(1, 31)
-    np.testing.assert_allclose(1 / depth[inside, 7], 0.02 + 0.01 * rows[inside], rtol=1e-4)
-    assert known.all()
-
-
-def test_unknown_depth_stays_unknown():
-    depth = np.full((16, 16), 5.0, np.float32)
-    depth[4:8, 4:8] = np.nan
-    found, known = upsample_depth(depth, (32, 32))
-    assert not known[9:15, 9:15].any()
-    assert known[20:, 20:].all()
-    assert np.isfinite(found).all()
 
 
 @pytest.mark.real
