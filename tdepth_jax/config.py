@@ -58,6 +58,9 @@ class Train:
     panels_every: int = 500  # steps between image panels in TensorBoard; 0 = none
     ema_decay: float = 0.0  # 0 = no moving average of the trained parameters; predictions use it where kept
     max_bad_steps: int = 20  # NaN/Inf steps in a row before the run stops
+    cache_targets: bool = (
+        False  # keep what a frozen teacher says of each record on disk; needs unaugmented images
+    )
     init_from: str | None = None  # a run directory whose weights to start from
 
     def __post_init__(self) -> None:

@@ -56,7 +56,8 @@ class System:
       sees: further batch keys that `predict` reads, of the same batch, depth and labels at their stored size.
       classes: names of the labels that a method learns; what data sets call otherwise is matched by name. None: the
         method gives depth.
-      teacher: (variables, batch) -> targets; run without gradient, its result handed to the losses.
+      teacher: (variables, batch) -> targets, arrays with a leading batch axis; jitted on its own and run without
+        gradient, its result handed to the losses.
       panels: (variables, batch) -> {name: UInt8[n h w 3]} pictures for the log; optional.
       motion: (variables, batch) -> Float[b 4 4], source_from_target of pairs of consecutive frames, the earlier one
         being the target: "thermal/image" UInt16[b 2 h w 1], "thermal/K" [b 3 3], "thermal/valid" Bool[b h w 1] where

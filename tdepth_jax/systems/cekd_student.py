@@ -122,7 +122,7 @@ def make(config: ConfigDict) -> System:
     def teacher(variables: dict[str, Any], batch: Batch) -> dict[str, Array]:
         seen = labelling.images(batch, settings, rgb=teaching.rgb)
         found = cekd_teacher.network(variables, master, *seen)
-        return {name: found[name] for name in ("logits", "maps", "hint")}
+        return {name: found[name] for name in _targets(settings)}
 
     def loss(
         params: Params, mutable: Params, batch: Batch, targets: Any, rng: Array
@@ -188,6 +188,16 @@ def _terms(
         ),
     }
     return {name: losses_of[name]() for name in settings.weights}
+
+
+def _targets(settings: Settings) -> list[str]:
+    """What the losses with a weight read of the teacher."""
+    readers = {
+        "logits": {"label", "soft"},
+        "maps": {"similarity", "attended"},
+        "hint": {"hint", "attended", "uncertain"},
+    }
+    return [name for name, terms in readers.items() if terms & settings.weights.keys()]
 
 
 def _attended(found: dict[str, Any]) -> list[Array]:

@@ -29,7 +29,12 @@ def count(function: Callable[..., Any], *arguments: Any) -> float:
     Counted from the trace because a compiled program's own count takes the body of a scanned stack of layers
     once. Element-wise work is left out; rematerialised work is in it. `arguments` may be arrays or their shapes.
     """
-    return _flops(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return of_trace(jax.make_jaxpr(function)(*arguments))
+
+
+def of_trace(trace: core.ClosedJaxpr) -> float:
+    """FLOPs of a function already traced; see `count`."""
+    return _flops(trace.jaxpr)
 
 
 def device_peak() -> float:

@@ -20,11 +20,12 @@ from tdepth_jax.errors import UserError
 from tdepth_jax.systems.base import System
 from tdepth_jax.training import flops
 from tdepth_jax.training import mesh as meshes
+from tdepth_jax.training import programs as programs_of
 from tdepth_jax.training.checkpoint import Checkpoints
 from tdepth_jax.training.partition import Flat
 from tdepth_jax.training.state import State, variables
-from tdepth_jax.training.step import make_step
 from tdepth_jax.training.stop import StopRequest
+from tdepth_jax.training.targets import Cache
 from tdepth_jax.training.writers import Metrics, NoMetrics
 
 Batches = Iterator[dict[str, np.ndarray]]
@@ -50,16 +51,18 @@ def train(
     checkpoints: Checkpoints,
     data_position: Callable[[int], Mapping[str, Any]],
     evaluate: Evaluate,
+    cache: Cache | None = None,
 ) -> Outcome:
     """Takes the steps that are left, from `state.step` to `train.steps`.
 
     The order of a round is fixed: next batch, step, log the *previous* step (so that the device never waits for
     the host), evaluate, save. Whatever a step wrote is on disk before its checkpoint is, and nothing else is, so a
-    killed run repeats at most the steps since its last save and repeats them exactly.
+    killed run repeats at most the steps since its last save and repeats them exactly. With a `cache` the teacher looks
+    at each record once.
     """
     settings, start = config.train, int(state.step)
     metrics: Metrics | NoMetrics = Metrics(workdir, start) if jax.process_index() == 0 else NoMetrics()
-    step_fn = _compiled(system, state, frozen, config, mesh)
+    programs = programs_of.jitted(system, state, frozen, config, mesh)
     panels = None
     if system.panels and settings.panels_every:  # computed by every process, written by the first
         panels = jax.jit(system.panels, out_shardings=meshes.replicated(mesh))
@@ -77,11 +80,21 @@ def train(
                 host_batch = next(batches)
             batch = meshes.global_batch(mesh, host_batch)
             if done == start + 1:
-                meter.count(step_fn, state, frozen, batch)
-            state, logs = step_fn(state, frozen, batch)
+                programs = programs_of.compiled(programs, state, frozen, batch)
+                meter.flops = programs.flops
+            if done == start + 2 and system.teacher:
+                state, logs, share = programs_of.timed(programs, state, frozen, batch)
+                _say(share)
+                if cache:
+                    programs = cache.around(programs, system, state, frozen, batch, mesh)
+            else:
+                targets = programs.targets(state, frozen, batch)
+                state, logs = programs.update(state, frozen, batch, targets)
             log(previous)
             previous = _Pending(done, logs, host_batch)
-            if done == start + 1:  # the first step compiles; its time says nothing about the others
+            if (
+                done <= start + 2
+            ):  # the first compiles, the second may be timed: they say nothing about the others
                 jax.block_until_ready(state.step)
                 meter.reset(done)
             stopped, last = stop.at(done), done == settings.steps
@@ -115,18 +128,6 @@ class _Pending:
     step: int
     logs: dict[str, jax.Array]
     batch: dict[str, np.ndarray]
-
-
-def _compiled(system: System, state: State, frozen: Flat, config: ConfigDict, mesh: jax.sharding.Mesh) -> Any:
-    settings = config.train
-    step = make_step(system, seed=settings.seed, accumulate=settings.accumulate, ema_decay=settings.ema_decay)
-    places = jax.tree.map(lambda x: x.sharding, state)
-    return jax.jit(
-        step,
-        in_shardings=(places, jax.tree.map(lambda x: x.sharding, frozen), meshes.batch_sharding(mesh)),
-        out_shardings=(places, meshes.replicated(mesh)),
-        donate_argnums=(0,),
-    )
 
 
 def _log(
@@ -175,6 +176,11 @@ def _log(
             print(f"step {pending.step}/{settings.steps}  {facts}  left {left:.0f} s", flush=True)
 
 
+def _say(fact: object) -> None:
+    if jax.process_index() == 0:
+        tqdm.write(str(fact))
+
+
 def _total(logs: Mapping[str, float]) -> str:
     return next(name for name in logs if name.split("/")[-1] == "loss")
 
@@ -209,15 +215,12 @@ class _Meter:
 
     def __init__(self, *, batch_size: int, devices: int):
         self._batch_size, self._peak = batch_size, flops.device_peak() * devices
-        self._flops = math.nan
+        self.flops = math.nan
         self.reset(0)
 
     def reset(self, step: int) -> None:
         self._since, self._paused, self._waited = time.perf_counter(), 0.0, 0.0
         self._step = step
-
-    def count(self, step_fn: Any, *arguments: Any) -> None:
-        self._flops = flops.count(step_fn, *arguments)
 
     def pause(self) -> _Stopwatch:
         return _Stopwatch(self, "_paused")
@@ -233,7 +236,7 @@ class _Meter:
         rate = steps / elapsed
         return {
             "images_per_sec": rate * self._batch_size,
-            "mfu": rate * self._flops / self._peak,
+            "mfu": rate * self.flops / self._peak,
             "data_wait": min(waited, 1.0),
         }
 

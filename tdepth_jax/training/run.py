@@ -20,7 +20,7 @@ from tdepth_jax.errors import UserError
 from tdepth_jax.metrics.protocols import is_indoor, protocols
 from tdepth_jax.metrics.segmentation import PROTOCOLS
 from tdepth_jax.systems.base import System
-from tdepth_jax.training import evaluator, loop, partition, segments, setup, start
+from tdepth_jax.training import evaluator, loop, partition, segments, setup, start, targets
 from tdepth_jax.training import mesh as meshes
 from tdepth_jax.training.checkpoint import Checkpoints
 
@@ -45,6 +45,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, *, accept_config_change: bo
     if system.motion is not None and config.data.check_movement:
         _check_movement(source, system)
 
+    cache = targets.cache(config, system, workdir, len(source))
     for change in setup.claim_workdir(workdir, config, accept_changes=accept_config_change):
         print(f"config changed: {change}")
     with Checkpoints(workdir, keep=config.train.keep) as checkpoints:
@@ -84,6 +85,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, *, accept_config_change: bo
                 checkpoints=checkpoints,
                 data_position=position,
                 evaluate=evaluate,
+                cache=cache,
             )
 
 

@@ -23,6 +23,7 @@ FREE_KEYS = (
     "train.save_every",
     "train.keep",
     "train.panels_every",
+    "train.cache_targets",
 )
 
 

@@ -1,4 +1,4 @@
-"""A System as one pure training step: teacher, then every update in order, then the moving average."""
+"""A System as two pure functions: what its teacher says of a batch, and the step that this goes into."""
 
 from __future__ import annotations
 
@@ -15,25 +15,34 @@ from tdepth_jax.training.partition import Flat, nest, split
 from tdepth_jax.training.state import State
 
 Logs = dict[str, jax.Array]
+Targets = Any  # a pytree of arrays with a leading batch axis; None of a system without a teacher
+
+
+def make_teacher(system: System) -> Callable[[State, Flat, Batch], Targets]:
+    """(state, frozen, batch) -> targets of that batch, without gradient; None where the system has no teacher."""
+
+    def teach(state: State, frozen: Flat, batch: Batch) -> Targets:
+        if system.teacher is None:
+            return None
+        live = {"params": nest({**state.trainable, **frozen}), **state.mutable}
+        return jax.lax.stop_gradient(system.teacher(live, batch))
+
+    return teach
 
 
 def make_step(
     system: System, *, seed: int, accumulate: int = 1, ema_decay: float = 0.0
-) -> Callable[[State, Flat, Batch], tuple[State, Logs]]:
-    """(state, frozen, batch) -> (state, scalars to log); pure, to be jitted and donated by the caller.
+) -> Callable[..., tuple[State, Logs]]:
+    """(state, frozen, batch, targets) -> (state, scalars to log); pure, to be jitted and donated by the caller.
 
     Randomness derives from (seed, step), so a checkpoint carries no key. With `accumulate` micro-batches the
     gradients are averaged; each micro-batch's terms are normalised by its own counts. An update whose loss or
     gradient is not finite changes nothing and is counted.
     """
 
-    def step(state: State, frozen: Flat, batch: Batch) -> tuple[State, Logs]:
+    def step(state: State, frozen: Flat, batch: Batch, targets: Targets = None) -> tuple[State, Logs]:
         rng = jax.random.fold_in(jax.random.key(seed), state.step)
         trainable, mutable, opt = state.trainable, state.mutable, dict(state.opt)
-        targets = None
-        if system.teacher is not None:
-            targets = system.teacher({"params": nest({**trainable, **frozen}), **mutable}, batch)
-            targets = jax.lax.stop_gradient(targets)
         logs: Logs = {}
         good = jnp.asarray(True)
         for i, update in enumerate(system.updates):

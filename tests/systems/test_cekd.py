@@ -126,11 +126,11 @@ def test_the_student_follows_its_teacher_and_leaves_it_alone(taught, batch):
     assert frozen.keys() == {f"teacher/{k}" for k in flatten(variables["params"]["teacher"])}
     assert all(not key.startswith("teacher") for key in now.trainable)
     assert "'teacher/" not in str(jax.tree.structure(now.opt))
-    advance = golden.compiled(step.make_step(system, seed=0))
+    teach, advance = (golden.compiled(f) for f in (step.make_teacher(system), step.make_step(system, seed=0)))
     unlabelled = {k: v for k, v in batch.items() if k != "thermal/labels"}
     logs = []
     for _ in range(30):
-        now, found = advance(now, frozen, unlabelled)
+        now, found = advance(now, frozen, unlabelled, teach(now, frozen, unlabelled))
         logs.append({k: float(v) for k, v in found.items()})
     names = {"label", "soft", "similarity", "hint", "attended", "uncertain"}
     assert names <= logs[0].keys()

@@ -14,11 +14,11 @@ import toys
 
 from tdepth_jax import config as configs
 from tdepth_jax.errors import UserError
-from tdepth_jax.training import loop, mesh, start
+from tdepth_jax.training import loop, mesh, programs, start, targets
 from tdepth_jax.training.checkpoint import Checkpoints
 
 
-def run(workdir, batches=None, *, config=None, system=None, evaluate=lambda variables: {}):
+def run(workdir, batches=None, *, config=None, system=None, evaluate=lambda variables: {}, cache=None):
     """Trains the toy in `workdir`, resuming as the train door does."""
     workdir.mkdir(exist_ok=True)
     config, system = config or toys.config(), system or toys.make()
@@ -34,8 +34,32 @@ def run(workdir, batches=None, *, config=None, system=None, evaluate=lambda vari
         return loop.train(
             system, state, frozen, batches or toys.batches(done or 0),
             config=config, mesh=devices, workdir=workdir, checkpoints=checkpoints,
-            data_position=lambda step: {"step": step}, evaluate=evaluate,
+            data_position=lambda step: {"step": step}, evaluate=evaluate, cache=cache,
         )  # fmt: skip
+
+
+def taught(*, by="backbone"):
+    """A system whose teacher looks with the frozen backbone, or with the head that is trained."""
+    system = toys.make(teacher=True)
+    if by == "head":
+        return system
+
+    def teacher(variables, batch):
+        seen = jnp.tanh(batch["x"] @ variables["params"]["net"]["backbone"]["kernel"])
+        return {"y": seen.sum(1, keepdims=True), "half": seen.astype(jnp.bfloat16)}
+
+    (update,) = system.updates
+    loss = lambda params, mutable, batch, targets, rng: update.loss(params, mutable, batch, targets["y"], rng)  # noqa: E731
+    return dataclasses.replace(system, teacher=teacher, updates=(dataclasses.replace(update, loss=loss),))
+
+
+def records(step=0):
+    """Batches of 16 out of 32 records, by their numbers."""
+    rng = np.random.RandomState(7)
+    stored = toys.batch(0, size=32)
+    while True:
+        chosen = rng.permutation(32)[:16]
+        yield {"x": stored["x"][chosen], "y": stored["y"][chosen], "example": chosen.astype(np.int64)}
 
 
 def losses(workdir):
@@ -94,6 +118,55 @@ def test_sigterm_saves_the_step_under_way_and_the_run_goes_on_from_it(tmp_path):
     run(tmp_path / "told")
     run(tmp_path / "whole")
     assert losses(tmp_path / "told") == losses(tmp_path / "whole")
+
+
+def test_cached_targets_train_to_the_same_bits_and_the_teacher_looks_once(tmp_path, monkeypatch, capfd):
+    system, config = taught(), toys.config(steps=30)
+    run(tmp_path / "plain", records(), system=system, config=config)
+    assert "the teacher takes" in capfd.readouterr().out
+    asked = []
+    compiled = programs.compiled
+
+    def counting(*arguments):
+        found = compiled(*arguments)
+
+        def teach(state, frozen, batch):
+            asked.append(batch)
+            return found.teach(state, frozen, batch)
+
+        teach.memory_analysis = found.teach.memory_analysis
+        return dataclasses.replace(found, teach=teach)
+
+    monkeypatch.setattr(programs, "compiled", counting)
+    kept = targets.Cache(tmp_path / "targets", 32)
+    run(tmp_path / "kept", records(), system=system, config=config, cache=kept)
+    assert losses(tmp_path / "kept") == losses(tmp_path / "plain")
+    assert 3 <= len(asked) < 15  # two by hand, and until every record was in a batch
+    # What an earlier start left is used by the next.
+    asked.clear()
+    run(tmp_path / "again", records(), system=system, config=config, cache=kept)
+    assert losses(tmp_path / "again") == losses(tmp_path / "plain")
+    assert len(asked) == 2
+
+
+def test_the_targets_of_a_teacher_that_learns_are_not_kept(tmp_path):
+    with pytest.raises(UserError, match="reads parameters that are trained"):
+        run(tmp_path, records(), system=taught(by="head"), cache=targets.Cache(tmp_path / "targets", 32))
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ({"flip": True, "scale_crop": 1.0}, "data.flip=false"),
+        ({"flip": False, "scale_crop": 1.1}, "data.scale_crop=1"),
+    ],
+)
+def test_targets_of_augmented_images_are_not_kept(tmp_path, data, sentence):
+    config = toys.config(cache_targets=True)
+    config.data = data
+    with pytest.raises(UserError, match=sentence):
+        targets.cache(config, taught(), tmp_path, 32)
+    assert targets.cache(config, toys.make(), tmp_path, 32) is None
 
 
 def test_endless_nan_stops_the_run_and_keeps_the_batch(tmp_path):

@@ -63,7 +63,8 @@ def test_a_teacher_gives_targets_without_gradient():
     system = toys.make(teacher=True, optimizer=optax.sgd(0.1))
     s, frozen = begin(system)
     batch = toys.batch(0)
-    new, _ = step.make_step(system, seed=0)(s, frozen, batch)
+    targets = step.make_teacher(system)(s, frozen, batch)
+    new, _ = step.make_step(system, seed=0)(s, frozen, batch, targets)
     hidden = np.tanh(batch["x"] @ frozen["net/backbone/kernel"])
     y = hidden @ s.trainable["net/head/kernel"]
     gradient = 2 * hidden.T @ (y - (2 * y + 1)) / len(hidden)  # the target is a constant here

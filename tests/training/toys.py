@@ -79,7 +79,14 @@ def batches(step: int = 0, size: int = 16):
 
 def config(**train) -> ConfigDict:
     settings = {"steps": 12, "batch_size": 16, "accumulate": 1, "seed": 0, "log_every": 1, "save_every": 5}
-    settings |= {"keep": 2, "panels_every": 0, "ema_decay": 0.0, "max_bad_steps": 3, "init_from": None}
+    settings |= {
+        "keep": 2,
+        "panels_every": 0,
+        "ema_decay": 0.0,
+        "max_bad_steps": 3,
+        "init_from": None,
+        "cache_targets": False,
+    }
     return ConfigDict(
         {
             "train": {**settings, **train},
