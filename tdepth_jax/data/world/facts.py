@@ -11,7 +11,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
-SPLITS = ("train", "test", "new_scene")
+SPLITS = ("train", "test", "new_scene", "new_scene_train")  # in the order that seeds are drawn from: append only
+NEW_SCENE = ("new_scene", "new_scene_train")  # another place, climate, lens, rig and sensor
 CONDITIONS = ("day", "night", "fog", "crossover")
 LABEL_NAMES = (
     "road",
@@ -51,14 +52,11 @@ class SensorFacts:
     seed: int = 65  # which specimen: draws the fixed pattern and the dead pixels
 
 
-SENSORS = {
-    "train": SensorFacts(),
-    "test": SensorFacts(),
-    # Another specimen, noisier and with a stronger pattern, behind another lens.
-    "new_scene": SensorFacts(
-        netd=0.07, pixel_pattern=0.09, column_pattern=0.09, vignetting=0.03, blur=0.7, seed=9
-    ),
-}
+# Another specimen, noisier and with a stronger pattern, behind another lens.
+_OTHER_SENSOR = SensorFacts(
+    netd=0.07, pixel_pattern=0.09, column_pattern=0.09, vignetting=0.03, blur=0.7, seed=9
+)
+SENSORS = {split: _OTHER_SENSOR if split in NEW_SCENE else SensorFacts() for split in SPLITS}
 
 METADATA = {
     "sensor": {

@@ -22,20 +22,27 @@ from tdepth_jax.data.world import (
     visible,
     weather,
 )
-from tdepth_jax.data.world.facts import FRAMES_PER_SECOND, MAX_DEPTH, SENSORS, SPLITS
+from tdepth_jax.data.world.facts import FRAMES_PER_SECOND, MAX_DEPTH, NEW_SCENE, SENSORS, SPLITS
 from tdepth_jax.errors import UserError
 
 Frame = dict[str, Any]
-_DEFAULTS = {"train": (400, 8), "test": (9, 30), "new_scene": (6, 30)}  # sequences, frames each
+_DEFAULTS = {  # sequences, frames each
+    "train": (400, 8),
+    "test": (9, 30),
+    "new_scene": (6, 30),
+    "new_scene_train": (60, 8),
+}
 _TURNS = {  # conditions in the order in which a split goes through them
     "train": ("day", "night", "day", "night", "fog", "day", "night", "crossover", "day"),
     "test": ("day", "night", "fog", "crossover", "day", "night", "day", "night", "fog"),
     "new_scene": ("day", "night", "fog", "day", "night", "crossover"),
+    "new_scene_train": ("day", "night", "fog", "day", "night", "crossover"),
 }
 _STYLES = {
     "train": ("street", "court", "suburb", "open", "street", "court", "suburb"),
     "test": ("street", "court", "suburb", "open", "court", "street", "suburb"),
     "new_scene": ("works", "works", "open", "works"),
+    "new_scene_train": ("works", "works", "open", "works", "works"),
 }
 # Camera height (metres), mean downward pitch, spread of pitch and roll (degrees), pace (metres a frame).
 _RIGS = {
@@ -64,7 +71,7 @@ def sequences(
     split: str, *, seed: int = 0, height: int = 128, width: int = 160, count: int | None = None,
     frames: int | None = None,
 ) -> tuple[SequenceSpec, ...]:  # fmt: skip
-    """The sequences of a split, `count` of them with `frames` frames each (defaults: 400x8, 9x30, 6x30).
+    """The sequences of a split, `count` of them with `frames` frames each (defaults: 400x8, 9x30, 6x30, 60x8).
 
     Raises a `UserError` for an unknown split or sizes too small to render.
     """
@@ -104,7 +111,7 @@ class Rig:
 
 def rig_of(spec: SequenceSpec) -> Rig:
     """One rig for train and test, another lens and mounting for the new scene."""
-    other = spec.split == "new_scene"
+    other = spec.split in NEW_SCENE
     h, w = spec.height, spec.width
     ft, fr = (0.78 * w, 0.92 * w) if other else (0.70 * w, 0.84 * w)
     K = lambda f, dx, dy: np.array(  # noqa: E731
@@ -183,7 +190,7 @@ def build(spec: SequenceSpec) -> Stage:
     poses = _drive(spec, rng, way, lane)
     travelled = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1).sum()
     sky = weather.draw(
-        spec.condition, np.random.default_rng(weather_seed), warmer=9.0 if spec.split == "new_scene" else 0.0
+        spec.condition, np.random.default_rng(weather_seed), warmer=9.0 if spec.split in NEW_SCENE else 0.0
     )
     builder, plan = layout.lay_out(
         spec.style, np.random.default_rng(scene_seed), way, float(travelled), lane, poses[:, :2, 3]
@@ -246,7 +253,7 @@ def _freezes(spec: SequenceSpec, rng: np.random.Generator) -> set[int]:
 def render(spec: SequenceSpec) -> Iterator[Frame]:
     """The frames of a sequence in order, as records' frame dicts. Same spec, same bytes.
 
-    No labels in the split "new_scene". `thermal/valid` is 0 at dead pixels. During a shutter correction
+    No labels in the split "new_scene", no depth in "new_scene_train" either. `thermal/valid` is 0 at dead pixels. During a shutter correction
     (rare) the thermal picture of the frame before comes again, while depth and pose go on.
     """
     stage = build(spec)
@@ -283,9 +290,10 @@ def _frame(
         frame |= {
             f"{camera}/K": K.astype(np.float32),
             f"{camera}/world_from_camera": pose,
-            f"{camera}/depth": depth,
         }
-        if spec.split != "new_scene":
+        if spec.split != "new_scene_train":
+            frame[f"{camera}/depth"] = depth
+        if spec.split not in NEW_SCENE:
             frame[f"{camera}/labels"] = seen.label.reshape(shape)
         if camera == "thermal":
             ideal = thermal.radiance(hits, seen, stage.looks, stage.drawn, sky, detector.sensor)
