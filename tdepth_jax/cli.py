@@ -13,6 +13,7 @@ DOORS = {
     "evaluate": "score a run under named protocols; tables and an offline HTML report",
     "reproduce": "a published table, trained and scored beside its numbers",
     "predict": "depth maps of images, folders and 16-bit stacks",
+    "plan": "what a train step needs and takes on a TPU slice, without one",
     "import_weights": "DINOv2, its depth heads and Depth Anything, from .pth and .safetensors",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -17,24 +17,25 @@ PEAKS = {
     "H100": 989e12,
     "A100": 312e12,
     "V6 LITE": 918e12,
-    "V5P": 459e12,
     "V5 LITE": 197e12,
+    "V5": 459e12,  # v5p, which calls itself "TPU v5"; after the v5e's "TPU v5 lite"
     "V4": 275e12,
 }
 
 
-def count(function: Callable[..., Any], *arguments: Any) -> float:
+def count(function: Callable[..., Any], *arguments: Any, platform: str | None = None) -> float:
     """FLOPs of one call: the matrix products and convolutions in its trace, a multiply-add as 2.
 
     Counted from the trace because a compiled program's own count takes the body of a scanned stack of layers
     once. Element-wise work is left out; rematerialised work is in it. `arguments` may be arrays or their shapes.
+    What is written apart for each `platform` ("cpu", "tpu", …) is counted as that one runs it; None: the most.
     """
-    return of_trace(jax.make_jaxpr(function)(*arguments))
+    return of_trace(jax.make_jaxpr(function)(*arguments), platform=platform)
 
 
-def of_trace(trace: core.ClosedJaxpr) -> float:
+def of_trace(trace: core.ClosedJaxpr, *, platform: str | None = None) -> float:
     """FLOPs of a function already traced; see `count`."""
-    return _flops(trace.jaxpr)
+    return _flops(trace.jaxpr, platform)
 
 
 def device_peak() -> float:
@@ -59,7 +60,7 @@ def device_peak() -> float:
     return 2 * n**3 / min(times) / jax.local_device_count()
 
 
-def _flops(jaxpr: Any) -> float:
+def _flops(jaxpr: Any, platform: str | None) -> float:
     total = 0.0
     for eqn in jaxpr.eqns:
         name = eqn.primitive.name
@@ -70,11 +71,20 @@ def _flops(jaxpr: Any) -> float:
         elif name == "conv_general_dilated":
             total += 2.0 * math.prod(eqn.outvars[0].aval.shape) * _taps(eqn)
         elif name == "cond":
-            total += max(_flops(branch.jaxpr) for branch in eqn.params["branches"])
+            total += max(_flops(branch.jaxpr, platform) for branch in _branches(eqn.params, platform))
         else:
             times = eqn.params["length"] if name == "scan" else 1
-            total += times * sum(map(_flops, _inner(eqn.params)))
+            total += times * sum(_flops(inner, platform) for inner in _inner(eqn.params))
     return total
+
+
+def _branches(params: dict[str, Any], platform: str | None) -> Sequence[Any]:
+    """Those that can be taken on `platform`: of `jax.lax.platform_dependent` one, of a condition all."""
+    branches, platforms = params["branches"], params.get("branches_platforms")
+    if platform is None or not platforms:
+        return branches
+    named = [b for b, names in zip(branches, platforms, strict=True) if names and platform in names]
+    return named or [b for b, names in zip(branches, platforms, strict=True) if names is None] or branches
 
 
 def _taps(eqn: Any) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -35,9 +36,9 @@ def join_processes() -> None:
         jax.distributed.initialize(env["TDEPTH_COORDINATOR"], num_processes=count, process_id=index)
 
 
-def make_mesh(settings: config.Mesh) -> jax.sharding.Mesh:
-    """The mesh of all devices. Auto axes: gathers and scans over sharded parameters need them."""
-    count = jax.device_count()
+def make_mesh(settings: config.Mesh, devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
+    """The mesh of all devices, or of those given. Auto axes: gathers and scans over sharded parameters need them."""
+    count = jax.device_count() if devices is None else len(devices)
     sizes = {"data": settings.data, "fsdp": settings.fsdp}
     known = int(np.prod([n for n in sizes.values() if n != -1]))
     if known < 1 or count % known or (-1 not in sizes.values() and known != count):
@@ -48,7 +49,7 @@ def make_mesh(settings: config.Mesh) -> jax.sharding.Mesh:
     shape = tuple(count // known if n == -1 else n for n in sizes.values())
     if int(np.prod(shape)) != count:
         raise UserError(f"mesh.data and mesh.fsdp cannot both be -1 on {count} devices; set one of them")
-    return jax.make_mesh(shape, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+    return jax.make_mesh(shape, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
