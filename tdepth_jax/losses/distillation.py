@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 Scalar = Float[Array, ""]
@@ -54,15 +55,16 @@ def feature_distance(
 
 
 def uncertain_distance(
-    student: Float[Array, "b h w c"], teacher: Float[Array, "b h w c"], log_variance: Float[Array, " b"]
+    student: Float[Array, "b h w c"], teacher: Float[Array, "b h w c"], log_variance: Float[Array, "b c"]
 ) -> tuple[Scalar, Scalar]:
-    """Prime-aware adaptive distillation (PAD, Zhang et al., ECCV 2020): images that the student finds hard weigh less.
+    """Prime-aware adaptive distillation (PAD, Zhang et al., ECCV 2020): what the student finds hard weighs less.
 
-    d exp(-s) + s over images, d an image's mean squared distance and s the logarithm of the variance that the student
-    learns to expect; may be negative.
+    d² / σ² + ln σ² over all values, ln σ² being what the student expects of each channel of an image; may be negative.
+    PAD was published for one vector an image: of a map, all pixels share their channel's σ.
     """
-    distance = ((student - teacher).astype(jnp.float32) ** 2).mean(axis=(1, 2, 3))
-    loss = distance * jnp.exp(-log_variance) + log_variance
+    distance = (student - teacher).astype(jnp.float32) ** 2
+    spread = log_variance[:, None, None].astype(jnp.float32)
+    loss = distance / (jnp.exp(spread) + 1e-6) + spread
     return loss.sum(), jnp.float32(loss.size)
 
 
@@ -74,19 +76,29 @@ def attended_distance(
     """Attention-based feature distillation (AFD, Ji et al., AAAI 2021): every teacher map is matched with all the
     student's, by `shares`, which sum to 1 over the student's maps.
 
-    A map is compared as the length-1 vector of its pixels' mean squares over channels, the student's resized (nearest)
-    to the teacher's; the distance is squared.
+    A map is compared as the length-1 vector of its pixels' mean squares over channels, the student's pooled to the
+    teacher's size before it gets its length; a pair's distance is the mean square over pixels, and the teacher's maps
+    are summed, not averaged, as in the authors' code.
     """
     total = jnp.zeros(())
     for i, theirs in enumerate(teacher):
-        goal = _energy(theirs, theirs.shape[1:3])
+        size = theirs.shape[1:3]
+        goal = _energy(theirs, size)
         for j, ours in enumerate(student):
-            distance = ((_energy(ours, theirs.shape[1:3]) - goal) ** 2).sum(axis=-1)
+            distance = ((_energy(ours, size) - goal) ** 2).mean(axis=-1)
             total += (shares[:, i, j] * distance).sum()
-    return total, jnp.float32(shares.shape[0] * shares.shape[1])
+    return total, jnp.float32(len(shares))
 
 
 def _energy(x: Array, size: tuple[int, ...]) -> Float[Array, "b p"]:
     flat = (x.astype(jnp.float32) ** 2).mean(axis=-1)
-    flat = jax.image.resize(flat, (len(x), *size), "nearest").reshape(len(x), -1)
-    return flat / (jnp.linalg.norm(flat, axis=-1, keepdims=True) + 1e-8)
+    rows, columns = (_pooling(n, m) for n, m in zip(size, flat.shape[1:], strict=True))
+    flat = jnp.einsum("uh,bhw,vw->buv", rows, flat, columns).reshape(len(x), -1)
+    return flat / jnp.maximum(jnp.linalg.norm(flat, axis=-1, keepdims=True), 1e-12)
+
+
+def _pooling(to: int, of: int) -> Float[np.ndarray, "to of"]:
+    """Weights of adaptive average pooling: cell i is the mean of all values that [i, i + 1) · of/to touches."""
+    i, j = np.arange(to)[:, None], np.arange(of)
+    inside = (j >= i * of // to) & (j < -(-(i + 1) * of // to))
+    return (inside / inside.sum(axis=1, keepdims=True)).astype(np.float32)

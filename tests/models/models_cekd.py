@@ -95,6 +95,40 @@ def features(size: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return np.clip(0.5 + 0.3 * noise, 0, 1) if size[-1] == 1 and seed != 3 else noise
 
 
+def attended() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Maps (student's, teacher's) of three images: larger, smaller and of another shape, two teacher's of one size."""
+    ours, theirs = ((4, 6, 5), (2, 3, 4), (5, 4, 2)), ((4, 6, 3), (2, 2, 5), (4, 6, 2))
+    return tuple(
+        [
+            np.random.RandomState(10 * n + i).standard_normal((3, *size)).astype(np.float32)
+            for i, size in enumerate(all)
+        ]
+        for n, all in enumerate((ours, theirs))
+    )
+
+
+def matcher(spec: list) -> dict:
+    """AFD's known weights under the names of our `Matcher`."""
+    found: dict = {}
+    leaves = {
+        "linear.weight": "linear/kernel",
+        "linear.bias": "linear/bias",
+        "bn.weight": "scale",
+        "bn.bias": "bias",
+    }
+    for name, value in golden.weights([(n, s) for n, s in spec]).items():
+        name = name.removeprefix("attention.")
+        if name in ("p_t", "p_s"):
+            _put(found, {"p_t": "teacher_places", "p_s": "student_places"}[name], value)
+            continue
+        *_, layer, module, leaf = name.split(".")
+        if f"{module}.{leaf}" not in leaves:
+            continue  # running statistics
+        where = f"query_{layer}" if "query" in name else f"key_{layer}" if "key_layer" in name else "bilinear"
+        _put(found, f"{where}/{leaves[f'{module}.{leaf}']}", value.T if value.ndim == 2 else value)
+    return found
+
+
 def edge_labels() -> np.ndarray:
     return (np.random.RandomState(4).rand(1, 6, 8) < 0.2).astype(np.float32)
 

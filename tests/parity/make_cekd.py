@@ -4,6 +4,10 @@ Needs torch, torchvision, einops and a checkout of lab-sun/CEKD (not needed by t
 
   python tests/parity/make_cekd.py --cekd PATH                 # writes tests/models/golden/cekd_*.npz
   python tests/parity/make_cekd.py --cekd PATH --full FOLDER   # writes FOLDER/{teacher,student}.npz, for test_cekd.py
+
+and, with torch alone, a checkout of clovaai/attention-feature-distillation:
+
+  python tests/parity/make_cekd.py --afd PATH                  # writes tests/models/golden/cekd_attended.npz
 """
 
 from __future__ import annotations
@@ -11,12 +15,12 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
+import types
 import unittest.mock
 
 import models_cekd as cekd
 import numpy as np
 import torch
-import torchvision
 from make_golden import fill, golden
 
 
@@ -69,6 +73,8 @@ def edge_loss(edge_losses) -> None:
 @torch.inference_mode()
 def full(teacher, student, folder: pathlib.Path) -> None:
     """Both networks at 480 x 640; every 40th pixel of the logits, every 15th of the features, some channels."""
+    import torchvision
+
     raw = torchvision.models.resnet50
     image = nchw(cekd.pair())
     with unittest.mock.patch.object(
@@ -83,17 +89,48 @@ def full(teacher, student, folder: pathlib.Path) -> None:
         cekd.save(name, spec, outputs, folder=folder)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cekd", required=True)
-    parser.add_argument("--full", type=pathlib.Path)
-    flags = parser.parse_args()
-    sys.path[:0] = [flags.cekd]
-    from TSmodel import Student_model, Teacher_model
-    from util import EdgeLoss, util
+def attended(afd) -> None:
+    """AFD's loss and its gradient to the student's maps, in training: its batch norms go by the batch."""
+    ours, theirs = cekd.attended()
+    shapes = [[torch.Size(np.moveaxis(x, -1, 1).shape) for x in maps] for maps in (ours, theirs)]
+    sizes = list(dict.fromkeys((s[2], s[3]) for s in shapes[1]))
+    arguments = {
+        "guide_layers": range(len(theirs)), "hint_layers": range(len(ours)), "qk_dim": 4, "s_shapes": shapes[0],
+        "t_shapes": shapes[1], "n_t": [sizes.index((s[2], s[3])) for s in shapes[1]],
+        "unique_t_shapes": [next(s for s in shapes[1] if (s[2], s[3]) == size) for size in sizes],
+    }  # fmt: skip
+    model = afd(types.SimpleNamespace(**arguments))
+    with torch.no_grad():
+        spec = fill(model)
+    model.train()
+    student, teacher = ([nchw(x) for x in maps] for maps in (ours, theirs))
+    student = [x.requires_grad_() for x in student]
+    value = model(student, teacher)
+    gradients = torch.autograd.grad(value, student)
+    found = {f"gradient_{i}": nhwc(x) for i, x in enumerate(gradients)}
+    cekd.save("attended", spec, {"value": value.detach().numpy(), **found})
 
-    if flags.full:
-        full(Teacher_model, Student_model, flags.full)
-    else:
-        modules(Teacher_model, Student_model, util)
-        edge_loss(EdgeLoss)
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cekd")
+    parser.add_argument("--full", type=pathlib.Path)
+    parser.add_argument("--afd")
+    flags = parser.parse_args()
+    if flags.afd:
+        sys.path[:0] = [flags.afd]
+        from distill import AFD
+
+        attended(AFD)
+    if flags.cekd:
+        sys.path[:0] = [flags.cekd]
+        from TSmodel import Student_model, Teacher_model
+        from util import EdgeLoss, util
+
+        if flags.full:
+            full(Teacher_model, Student_model, flags.full)
+        else:
+            modules(Teacher_model, Student_model, util)
+            edge_loss(EdgeLoss)
