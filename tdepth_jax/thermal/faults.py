@@ -44,9 +44,6 @@ Frame = UInt16[np.ndarray, "h w"]
 Stack = UInt16[np.ndarray, "t h w"]
 Mask = Bool[np.ndarray, "h w"]
 
-# Faults that mean the levels of the sensor are gone: a depth map from such input is a guess.
-LEVELS_LOST = frozenset({"eight_bit", "equalised", "stretched"})
-
 
 def frame_faults(frame: Frame, where: str, *, unit: str = "raw", valid: Mask | None = None) -> list[Fault]:
     """All that can be seen in one frame. A tiny frame, or one of one value, has no other fault than that."""
@@ -85,7 +82,7 @@ def sequence_faults(stack: Stack, where: str, *, valid: Mask | None = None) -> l
 
 
 def _tiny(frame: Frame, where: str) -> Fault:
-    said = f"it has {frame.shape[1]}x{frame.shape[0]} pixels, too few for depth"
+    said = f"it has {frame.shape[1]}x{frame.shape[0]} pixels, too few to predict from"
     return Fault("tiny", where, said, "give whole frames, not crops or thumbnails", grave=True)
 
 
@@ -121,7 +118,7 @@ def _roughness(frame: Frame) -> float:
 
 def _eight_bit(values: np.ndarray, where: str, unit: str) -> Fault | None:
     levels, span = _levels(values), int(values.max()) - int(values.min())
-    fix = "use the raw 14- or 16-bit recording (turn AGC off); expect poor depth from this"
+    fix = "use the raw 14- or 16-bit recording (turn AGC off); expect poor predictions from this"
     if unit == "agc8" or values.max() <= 255:
         return Fault("eight_bit", where, f"it has 8 bits, {levels} levels: contrast-stretched (AGC)", fix)
     if levels <= 256 and span > 4 * levels and len(values) > 2048:

@@ -119,7 +119,7 @@ OF_FRAMES = {
     "own_vehicle": (bonnet, "keep their place while the rest moves", False),
     "level_jumps": (jumping, "the whole picture jumps by", False),
     "unit": (lambda x: x * 0.5 + 25000, "in counts of 0.01 K (TLinear)", False),
-    "tiny": (lambda x: x[:, :12], "too few for depth", True),
+    "tiny": (lambda x: x[:, :12], "too few to predict from", True),
     "mixed_sizes": (lambda x: [*x[:20], x[20][:80]], "frames of different sizes", True),
 }  # fmt: skip
 

@@ -201,7 +201,7 @@ def test_tiny_frames_are_warned_of(tmp_path, capsys):
         )
     go(tmp_path, tmp_path / "?.npy", "--save=vis,png16,npz,ply")
     said = capsys.readouterr().err.strip().splitlines()
-    assert "0.npy: it has 1x1 pixels, too few for depth" in said[0]
+    assert "0.npy: it has 1x1 pixels, too few to predict from" in said[0]
     assert "3 such frames" in said[0]
 
 
