@@ -46,6 +46,22 @@ def curve(steps: Sequence[float], values: Sequence[float], name: str) -> str:
     return _svg("".join(parts), f"{name} over training steps, last {y[-1]:.4g}")
 
 
+def lines(
+    drawn: Sequence[tuple[str, Sequence[float], Sequence[float]]],
+    alt: str,
+    *,
+    x: tuple[float, float],
+    y: tuple[float, float],
+) -> str:
+    """Lines between fixed axes, the last on top: (class of the style sheet, x, y)."""
+    frame = _Frame(x, y)
+    parts = [frame.axes()]
+    for kind, across, up in drawn:
+        points = frame.points(np.asarray(across, float), np.asarray(up, float))
+        parts.append(f'<polyline class="{kind}" points="{_text(points)}"/>')
+    return _svg("".join(parts), alt)
+
+
 def histogram(
     values: Sequence[float], name: str, *, top: float, marks: Sequence[float] = (), bins: int = 30
 ) -> str:

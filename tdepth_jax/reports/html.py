@@ -13,7 +13,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import UInt8
 
-from tdepth_jax.reports import charts, frames, paths, tables
+from tdepth_jax.reports import charts, frames, paths, tables, uncertainty
 
 WORST_ROWS = 20
 MOST_TRAJECTORIES = 12  # drawn
@@ -87,6 +87,7 @@ def render(
         legend=[_legend(*bar) for bar in gallery.legend] if gallery else [],
         worst=_worst(result, lead["frames_key"]) if lead else [],
         poses=_poses(result.get("poses")),
+        uncertainty=uncertainty.section(result.get("uncertainty")),
         curves=curves(history),
     )
 

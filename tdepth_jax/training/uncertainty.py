@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,8 +50,12 @@ class Calibration:
         if not 0 < self.temperature < float("inf"):
             raise ValueError(f"the temperature is {self.temperature}, not above 0")
 
-    def json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+    def keep(self, workdir: Any) -> None:
+        """Writes `FILE` into a run's folder, whole or not at all."""
+        path = epath.Path(workdir) / FILE
+        temporary = path.parent / f".{FILE}.{os.getpid()}.tmp"
+        temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+        temporary.replace(path)
 
 
 def calibration_of(workdir: Any) -> Calibration | None:
