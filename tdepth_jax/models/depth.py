@@ -14,7 +14,7 @@ from tdepth_jax.errors import UserError
 from tdepth_jax.models.adapters import AdapterConfig
 from tdepth_jax.models.dpt import DPT, DPTConfig
 from tdepth_jax.models.linear import LinearHead
-from tdepth_jax.models.resize import bilinear
+from tdepth_jax.models.resize import bilinear, window
 from tdepth_jax.models.vit import VARIANTS, ViT, ViTConfig
 
 # Where four taps are read, by the number of blocks (0-based); a depth not listed is tapped at its quarters.
@@ -149,13 +149,26 @@ class DepthNet(nn.Module):
 
     One channel is repeated to three. An image that is no multiple of the patch is padded with zeros, centred as
     DINOv2's CenterPadding does, and the depth cropped back.
+
+    With `features=True` it returns (depth, features): the last activation of the decoder before its 1x1 output
+    convolution, [b u v 32] (ReLU'd, so never below 0), from the same pass and in the precision of the network's
+    products. They cover the image that the depth covers, corner pixel on corner pixel (for the dinov2 head border on
+    border), at the decoder's own resolution: that of the image for Depth Anything's heads with dpt_stride 1, about
+    1/dpt_stride of it otherwise, about 16/14 of it for DINOv2's. The linear heads decode nothing and raise UserError.
     """
 
     config: DepthConfig
 
     @nn.compact
-    def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b h w 1"]:
+    def __call__(
+        self, images: Float[Array, "b h w c"], *, features: bool = False
+    ) -> Array | tuple[Array, Array]:
         cfg, vit, dtype = self.config, self.config.vit, self.config.compute_dtype
+        if features and cfg.output == "bins":
+            raise UserError(
+                f"model.head={cfg.head} has no decoder, so no features to hand out; take a DPT head, for example "
+                "model.head=depth_anything_v2"
+            )
         h, w = images.shape[1:3]
         (top, bottom), (left, right) = (_padding(n, vit.patch) for n in (h, w))
         x = jnp.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
@@ -166,13 +179,17 @@ class DepthNet(nn.Module):
         taps = ViT(
             vit, cfg.taps, norm_taps=not plain, dtype=dtype, remat=cfg.remat, unroll=cfg.unroll, name="vit"
         )(x)
+        decoded = None
         if cfg.output == "bins":
             value = LinearHead(cfg.min_depth, cfg.max_depth, dtype, name="head")(taps, grid)
         else:
-            raw = cfg.output_gain * DPT(cfg.dpt, dtype, name="head")(taps, grid, size) + cfg.output_offset
-            value = _activate(raw, cfg)
+            decoded = DPT(cfg.dpt, dtype, name="head")(taps, grid, size)
+            value = _activate(cfg.output_gain * decoded.raw + cfg.output_offset, cfg)
         value = bilinear(value, size, align_corners=not plain)
-        return _to_depth(value[:, top : top + h, left : left + w], cfg)
+        depth = _to_depth(value[:, top : top + h, left : left + w], cfg)
+        if not features or decoded is None:
+            return depth
+        return depth, window(decoded.last, size, (top, left), (h, w), align_corners=not plain)
 
 
 def _activate(raw: Array, cfg: DepthConfig) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -32,20 +33,34 @@ class DPTConfig:
     stride: int = 1
 
 
-class DPT(nn.Module):
-    """Four taps of an h x w token grid, shallow to deep, to one channel before any activation.
+class Decoded(NamedTuple):
+    """What the head made of the taps, each map at its own resolution.
 
-    The result has its natural size: `out` / stride for "depth_anything", 16 times the token grid (more for odd
-    grids) for "dinov2". The caller applies the activation, then resizes: that is the published order.
+    Attributes:
+      raw: [b u v 1] the output before any activation, float32. Its natural size is `out` / stride for
+        "depth_anything", 16 times the token grid (more for odd grids) for "dinov2".
+      last: [b u v 32] the last activation, from which the 1x1 output convolution makes `raw`.
+      bottleneck: [b . . features] the deepest tap as it enters the fusion path.
+      paths: four [b . . features], the fusion path after each level, deep to shallow.
+    """
+
+    raw: Array
+    last: Array
+    bottleneck: Array
+    paths: tuple[Array, ...]
+
+
+class DPT(nn.Module):
+    """Four taps of an h x w token grid, shallow to deep, to one channel and the maps on the way to it.
+
+    The caller applies the activation, then resizes: that is the published order.
     """
 
     config: DPTConfig
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, taps: tuple[Tap, ...], grid: tuple[int, int], out: tuple[int, ...]
-    ) -> Float[Array, "b u v 1"]:
+    def __call__(self, taps: tuple[Tap, ...], grid: tuple[int, int], out: tuple[int, ...]) -> Decoded:
         cfg = self.config
         doubles = cfg.style == "dinov2"
         levels = [
@@ -54,18 +69,21 @@ class DPT(nn.Module):
         ]
         last = tuple(-(-n // cfg.stride) for n in out)
         x = None
+        paths = []
         for i in reversed(range(4)):
             here = levels[i] if x is None else x
             size = tuple(2 * n for n in here.shape[1:3])
             if not doubles:
                 size = levels[i - 1].shape[1:3] if i else tuple(map(min, size, last))
             x = _Fuse(cfg, self.dtype, name=f"fuse_{i}")(x, levels[i], size)
+            paths.append(x)
         if doubles:
             x = nn.relu(_conv(cfg.features, self.dtype, "project")(x))
         x = _conv(cfg.features // 2, self.dtype, "out_1")(x)
         x = bilinear(x, (2 * x.shape[1], 2 * x.shape[2]) if doubles else last)
         x = nn.relu(_conv(32, self.dtype, "out_2")(x))
-        return nn.Dense(1, dtype=self.dtype, name="out_3")(x).astype(jnp.float32)
+        raw = nn.Dense(1, dtype=self.dtype, name="out_3")(x).astype(jnp.float32)
+        return Decoded(raw, x, levels[3], tuple(paths))
 
 
 class _Reassemble(nn.Module):

@@ -27,13 +27,54 @@ def bilinear(
     return jnp.einsum("uh,bhwc,vw->buvc", rows, x, columns, optimize="optimal")
 
 
+def window(
+    x: Float[Array, "b h w c"],
+    of: tuple[int, ...],
+    start: tuple[int, ...],
+    length: tuple[int, ...],
+    *,
+    align_corners: bool = True,
+) -> Float[Array, "b u v c"]:
+    """The part of a map that covers a window of the image which the whole map covers, about as finely sampled.
+
+    `of` is the size of that image in pixels; the window begins at pixel `start` and is `length` pixels long. Resizing
+    the result to `length` by `bilinear` gives what resizing `x` to `of` and cropping does, but for one more
+    interpolation where the window's corners fall between samples of `x`.
+    """
+    if of == length:
+        return x
+    if x.shape[1:3] == tuple(of):
+        (top, left), (height, width) = start, length
+        return x[:, top : top + height, left : left + width]
+    rows, columns = (
+        jnp.asarray(_window_weights(n, *axis, align_corners), x.dtype)
+        for n, *axis in zip(x.shape[1:3], of, start, length, strict=True)
+    )
+    return jnp.einsum("uh,bhwc,vw->buvc", rows, x, columns, optimize="optimal")
+
+
+@functools.cache
+def _window_weights(
+    source: int, of: int, start: int, length: int, align_corners: bool
+) -> Float[np.ndarray, "out source"]:
+    out = max(1, round(source * length / of))
+    if align_corners:
+        pixel = start + np.arange(out) * (length - 1) / max(out - 1, 1)
+        return _weights_at(pixel * (source - 1) / max(of - 1, 1), source)
+    pixel = start + (np.arange(out) + 0.5) * length / out
+    return _weights_at(pixel * source / of - 0.5, source)
+
+
 @functools.cache
 def linear_weights(out: int, source: int, align_corners: bool) -> Float[np.ndarray, "out source"]:
     """Linear weights of `out` samples along an axis of `source` samples, the border samples repeated outside."""
     if align_corners:
-        position = np.linspace(0.0, source - 1.0, out) if out > 1 else np.zeros(1)
-    else:
-        position = np.clip((np.arange(out) + 0.5) * source / out - 0.5, 0.0, source - 1.0)
+        return _weights_at(np.linspace(0.0, source - 1.0, out) if out > 1 else np.zeros(1), source)
+    return _weights_at((np.arange(out) + 0.5) * source / out - 0.5, source)
+
+
+def _weights_at(position: Float[np.ndarray, " out"], source: int) -> Float[np.ndarray, "out source"]:
+    position = np.clip(position, 0.0, source - 1.0)
     return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(source))).astype(np.float32)
 
 

@@ -14,7 +14,7 @@ from tdepth_jax.errors import UserError
 from tdepth_jax.models.attention import attention
 from tdepth_jax.models.depth import DepthConfig, DepthNet
 from tdepth_jax.models.pose import PoseNet
-from tdepth_jax.models.resize import bilinear
+from tdepth_jax.models.resize import bilinear, window
 from tdepth_jax.models.vit import ViT
 
 TINY = DepthConfig(
@@ -62,6 +62,49 @@ def test_a_gain_scales_the_output_about_its_offset(params):
 def test_padding_is_centred_zeros(params):
     padded = np.pad(IMAGE, ((0, 0), (2, 3), (2, 3), (0, 0)))
     np.testing.assert_allclose(apply(TINY, params), apply(TINY, params, padded)[:, 2:-3, 2:-3], rtol=1e-5)
+
+
+def features_of(config: DepthConfig, params) -> tuple[np.ndarray, np.ndarray]:
+    """(depth, what the head's last 1x1 convolution and a sigmoid of disparity make of the features)"""
+    net = DepthNet(config)
+    depth, features = compiled(lambda p, x: net.apply(p, x, features=True))(params, IMAGE)
+    last = params["params"]["head"]["out_3"]
+    sigmoid = 1 / (1 + np.exp(-(np.asarray(features) @ last["kernel"] + last["bias"])))
+    return np.asarray(depth), 1 / (10 * sigmoid + 0.01)
+
+
+def test_features_are_what_the_depth_is_made_of(params):
+    """The image is padded on all four sides: the features cover what the depth covers, pixel on pixel."""
+    config = dataclasses.replace(TINY, dpt_stride=1)
+    depth, ours = features_of(config, params)
+    np.testing.assert_array_equal(depth, apply(config, params))
+    np.testing.assert_allclose(ours, depth, rtol=1e-5)
+
+
+def test_coarser_features_keep_the_corners(params):
+    depth, ours = features_of(TINY, params)
+    assert ours.shape == (2, 14, 22, 1)  # half of 27 x 43
+    corners = np.ix_(range(2), (0, -1), (0, -1))
+    np.testing.assert_allclose(ours[corners], depth[corners], rtol=2e-2)
+    np.testing.assert_allclose(bilinear(jnp.asarray(ours), (27, 43)), depth, rtol=0.2)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_a_window_of_a_ramp_is_the_ramp_there(align_corners):
+    """Whatever its resolution: a map whose values are pixel columns gives the columns of the window."""
+    for width in (9, 16, 31, 64):
+        column = np.linspace(0, 31, width) if align_corners else (np.arange(width) + 0.5) * 32 / width - 0.5
+        ramp = jnp.asarray(np.broadcast_to(column[None, None, :, None], (1, 8, width, 1)), jnp.float32)
+        part = window(ramp, (8, 32), (1, 10), (6, 13), align_corners=align_corners)
+        assert part.shape == (1, 6, round(width * 13 / 32), 1)
+        columns = bilinear(part, (6, 13), align_corners=align_corners)[0, 0, 2:-2, 0]  # no repeated border
+        np.testing.assert_allclose(columns, np.arange(12, 21), atol=1e-4)
+
+
+def test_a_linear_head_has_no_features():
+    config = dataclasses.replace(TINY, head="dinov2_linear", output="bins")
+    with pytest.raises(UserError, match="has no decoder"):
+        DepthNet(config).init(jax.random.key(0), IMAGE, features=True)
 
 
 def test_remat_changes_no_gradient():
