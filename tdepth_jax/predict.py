@@ -40,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--save",
         metavar="LIST",
-        help="of vis (thermal beside depth), png16 (uint16, metres * 256), npz (float32 depth, mask, K), ply "
+        help="of vis (thermal beside depth, and confidence of a run that has one), png16 (uint16, metres * 256), npz "
+        "(float32 depth, mask, K; confidence and spread), ply "
         "(points), poses (the camera's path through each sequence: TUM text and a picture) [vis,png16]; of a "
         "run that labels pixels: labels (PNG of class numbers), overlay (colours over the frame) [both]",
     )

@@ -22,6 +22,7 @@ from tdepth_jax.predictor.model import Prediction, Predictor, Shot
 from tdepth_jax.thermal import faults
 from tdepth_jax.thermal.faults import Fault
 from tdepth_jax.thermal.normalize import FULL_SCALE
+from tdepth_jax.training.uncertainty import FILE
 
 RANGE_FRAMES = 8  # frames of a sequence that its colours are fitted to, evenly spread
 LIMIT_FRAMES = 32  # and those that its limits of counts are taken from
@@ -71,7 +72,7 @@ def run(request: Request, *, warn: Callable[[str], None]) -> tuple[int, int, flo
     if walks:
         predictor.require_motion()
     seen = _look(items, predictor, request)
-    warnings = [*seen.warnings, *camera.notes]
+    warnings = [*seen.warnings, *camera.notes, *_uncalibrated(predictor, request)]
     if request.strict and warnings:
         raise UserError(f"{warnings[0]} (stopped by --strict)")
     for sentence in warnings:
@@ -104,6 +105,18 @@ def run(request: Request, *, warn: Callable[[str], None]) -> tuple[int, int, flo
         meta["trajectories"] = walked
     outputs.write_whole(request.output / "meta.json", (json.dumps(meta, indent=1) + "\n").encode())
     return len(items), len(walked), time.monotonic() - started
+
+
+def _uncalibrated(predictor: Predictor, request: Request) -> list[str]:
+    """Whether what is written of the model's confidence may be far off."""
+    if not request.save & {"npz", "vis"} or not predictor.has_spread or predictor.calibrated:
+        return []
+    why = f"{request.checkpoint} has no {FILE}"
+    if predictor.calibration:
+        why = f"{FILE} in {request.checkpoint} is of step {predictor.calibration.step}, not {predictor.run.step}"
+    return [
+        f"the confidence is not calibrated: {why}; run evaluate on held-out frames with ground truth, which writes it"
+    ]
 
 
 def _coarse(rows: Sequence[dict[str, Any]], warn: Callable[[str], None]) -> list[str]:
@@ -298,7 +311,7 @@ def about(request: Request, predictor: Predictor) -> dict[str, Any]:
 def _meta(
     request: Request, predictor: Predictor, warnings: Sequence[str], rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    return {
+    meta = {
         "model": about(request, predictor),
         "scale_type": predictor.run.system.scale,
         "depth": "metres along z"
@@ -311,3 +324,14 @@ def _meta(
         "warnings": list(warnings),
         "frames": rows,
     }
+    if predictor.has_spread:
+        meta["confidence"] = {
+            "meaning": "the probability that depth is within 25 % of the truth, 1 - exp(-ln 1.25 / spread)"
+            + ("" if predictor.run.system.scale == "metric" else ", up to the unknown factor"),
+            "calibrated": predictor.calibrated,
+            "temperature": predictor.temperature,
+            "fitted_on": dataclasses.asdict(predictor.calibration)
+            if predictor.calibration and predictor.calibrated
+            else None,
+        }
+    return meta

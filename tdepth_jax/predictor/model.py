@@ -17,11 +17,14 @@ from jaxtyping import Bool, Float, Float32, UInt16
 from tdepth_jax import systems
 from tdepth_jax.data.transforms import resize_image, resize_intrinsics, resize_valid
 from tdepth_jax.errors import UserError
+from tdepth_jax.metrics.depth import resize_depth
+from tdepth_jax.metrics.uncertainty import confidence
 from tdepth_jax.thermal import faults, intrinsics, io
 from tdepth_jax.thermal.faults import Fault
 from tdepth_jax.thermal.normalize import FULL_SCALE, HIGH, LOW
 from tdepth_jax.training import calibration
 from tdepth_jax.training.restore import Run, load_run
+from tdepth_jax.training.uncertainty import Calibration, calibration_of
 
 ASSUMED_FOV = 60.0  # degrees; thermal cameras on vehicles and robots have 45 to 90
 FARTHEST = 1e-6  # inverse metres; what is further is as good as infinite
@@ -58,7 +61,10 @@ class Prediction:
       depth: metres along z where `scale_type` is "metric"; up to one unknown factor where it is "relative".
       mask: where depth is usable: a valid pixel with a finite depth.
       K: intrinsics of the frame's pixels, assumed when `K_origin` says so.
-      confidence: in [0, 1], higher is better; None for models without one.
+      spread: scale of the Laplace distribution of ln(depth), the run's temperature in it, infinite where the model
+        gives none; None for models without one.
+      confidence: in [0, 1], the probability that depth is within 25 % of the truth (up to the unknown factor where it
+        is relative), from `spread`.
       scale_type: "metric", "relative" or "affine".
       normalizer: how counts became the network's input: method, and the counts that map to 0 and 1.
       warnings: faults of the frame that the depth suffers from.
@@ -68,6 +74,7 @@ class Prediction:
     mask: Bool[np.ndarray, "h w"]
     K: Float32[np.ndarray, "3 3"]
     K_origin: str
+    spread: Float32[np.ndarray, "h w"] | None
     confidence: Float32[np.ndarray, "h w"] | None
     scale_type: str
     normalizer: dict[str, Any]
@@ -77,11 +84,16 @@ class Prediction:
 class Predictor:
     """A run's model, ready for frames of any size."""
 
-    def __init__(self, run: Run, *, batch_size: int = 1) -> None:
-        """batch_size: frames in one call of the network; the last batch is filled up, so there is one program."""
+    def __init__(self, run: Run, *, batch_size: int = 1, calibration: Calibration | None = None) -> None:
+        """A run's model.
+
+        Args:
+          batch_size: frames in one call of the network; the last batch is filled up, so there is one program.
+          calibration: of the run's spread; one of another step is not used.
+        """
         if batch_size < 1:
             raise UserError(f"the batch size is {batch_size}; it must be 1 or more")
-        self.run, self.batch_size = run, batch_size
+        self.run, self.batch_size, self.calibration = run, batch_size, calibration
         self.image_size: tuple[int, int] = tuple(run.config.data.image_size)
         self.method: str = run.config.system.get(
             "normalization", ""
@@ -91,7 +103,26 @@ class Predictor:
     @classmethod
     def open(cls, workdir: str | os.PathLike, *, step: int | None = None, batch_size: int = 1) -> Predictor:
         """The run in `workdir`, at its latest checkpoint unless `step` says another."""
-        return cls(load_run(Path(workdir), step=step), batch_size=batch_size)
+        return cls(
+            load_run(Path(workdir), step=step), batch_size=batch_size, calibration=calibration_of(workdir)
+        )
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the spread has a temperature that was fitted to this very checkpoint."""
+        return self.calibration is not None and self.calibration.step == self.run.step
+
+    @property
+    def temperature(self) -> float:
+        """By what the model's spread is multiplied."""
+        return self.calibration.temperature if self.calibration and self.calibrated else 1.0
+
+    @functools.cached_property
+    def has_spread(self) -> bool:
+        """Whether the model says how sure it is; asked of its shapes, nothing is computed."""
+        blank = self._input(Shot(np.zeros(self.image_size, np.uint16)))
+        batch = {key: value[None] for key, value in blank.items()}
+        return "spread" in jax.eval_shape(self.run.system.predict, self.run.variables, batch)
 
     def infer(
         self,
@@ -200,9 +231,7 @@ class Predictor:
         )
         if "depth" not in outputs:
             raise UserError(f"this run predicts {', '.join(sorted(outputs))} and no depth")
-        found = {
-            key: np.asarray(outputs[key], np.float32) for key in ("depth", "confidence") if key in outputs
-        }
+        found = {key: np.asarray(outputs[key], np.float32) for key in ("depth", "spread") if key in outputs}
         for i, (shot, normalizer) in enumerate(zip(shots, normalizers, strict=True)):
             yield self._prediction(shot, normalizer, {key: value[i, ..., 0] for key, value in found.items()})
 
@@ -224,9 +253,10 @@ class Predictor:
     def _prediction(self, shot: Shot, normalizer: dict[str, Any], found: dict[str, np.ndarray]) -> Prediction:
         size = shot.counts.shape
         depth, known = upsample_depth(found["depth"], size)
-        confidence = found.get("confidence")
-        if confidence is not None and confidence.shape != size:
-            confidence = cv2.resize(confidence, size[::-1], interpolation=cv2.INTER_LINEAR)
+        spread = None
+        if "spread" in found:
+            b = resize_depth(found["spread"], (size[0], size[1]), "bilinear")  # as evaluation resizes it
+            spread = np.where(np.isfinite(b) & (b > 0), np.float32(self.temperature) * b, np.float32(np.inf))
         K, origin = _intrinsics(shot)
         if self.run.system.intrinsics:
             K = calibration.learnt(self.run.system, self.run.variables, K).astype(np.float32)
@@ -236,7 +266,8 @@ class Predictor:
             mask=known if shot.valid is None else known & shot.valid,
             K=K,
             K_origin=origin,
-            confidence=confidence,
+            spread=spread,
+            confidence=None if spread is None else confidence(spread).astype(np.float32),
             scale_type=self.run.system.scale,
             normalizer=normalizer,
             warnings=shot.warnings,

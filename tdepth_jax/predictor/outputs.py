@@ -62,10 +62,14 @@ def write_whole(path: Path, data: bytes) -> None:
 def picture(
     counts: UInt16[np.ndarray, "h w"], found: Prediction, depth_range: tuple[float, float], colormap: int
 ) -> UInt8[np.ndarray, "h w2 3"]:
-    """Thermal, as the network saw it, beside depth; where depth is not known it is dark."""
-    depth = frames.depth_colours(found.depth, *depth_range, colour_map=colormap)
-    depth = np.where(found.mask[..., None], depth, np.uint8(48))
-    return np.concatenate([_grey(counts, found), depth], axis=1)
+    """Thermal, as the network saw it, beside depth and, where there is one, confidence (0 dark blue, 1 yellow); where
+    depth is not known they are dark."""
+    maps = [frames.depth_colours(found.depth, *depth_range, colour_map=colormap)]
+    if found.confidence is not None:
+        level = np.round(255 * found.confidence).astype(np.uint8)
+        maps.append(cv2.applyColorMap(level, cv2.COLORMAP_VIRIDIS)[..., ::-1])
+    maps = [np.where(found.mask[..., None], one, np.uint8(48)) for one in maps]
+    return np.concatenate([_grey(counts, found), *maps], axis=1)
 
 
 def _grey(counts: UInt16[np.ndarray, "h w"], found: Prediction) -> UInt8[np.ndarray, "h w 3"]:
@@ -91,8 +95,8 @@ def _npz(found: Prediction) -> bytes:
     file = io.BytesIO()
     arrays: dict[str, Any] = {"depth": found.depth, "mask": found.mask, "K": found.K}
     arrays["scale_type"] = np.array(found.scale_type)
-    if found.confidence is not None:
-        arrays["confidence"] = found.confidence
+    if found.confidence is not None and found.spread is not None:
+        arrays |= {"confidence": found.confidence, "spread": found.spread}
     np.savez_compressed(file, **arrays)
     return file.getvalue()
 

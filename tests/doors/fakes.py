@@ -13,14 +13,14 @@ H, W = 48, 64
 SIZE = (24, 32)  # the network's
 
 
-def fake_run(*, confidence=False):
-    """Depth = 20000 / counts: what the network says can be read off its input."""
+def fake_run(*, spread=None):
+    """Depth = 20000 / counts: what the network says can be read off its input. `spread`: what it says of its error."""
 
     def outputs(variables, batch):
         depth = (
             variables["params"]["scale"] * 20000 / jnp.maximum(batch["thermal/image"].astype(jnp.float32), 1)
         )
-        more = {"confidence": jnp.full(depth.shape, 0.75)} if confidence else {}
+        more = {} if spread is None else {"spread": jnp.full(depth.shape, spread)}
         return {"depth": depth, **more}
 
     system = types.SimpleNamespace(
