@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from tdepth_jax.metrics.uncertainty import STEPS
 from tdepth_jax.reports import charts, tables
 from tdepth_jax.training.uncertainty import ALIGNMENT, FILE, Calibration
 
 ORDER = ("", "images", "Abs Rel", "AUSE", "AURG", "AUSE/error", "RMSE", "AUSE", "AURG", "AUSE/error")
 MOST_CHARTS = 6  # groups drawn
+Line = tuple[str, Sequence[float], Sequence[float]]  # class of the style sheet, x, y
+
 _DRAWN = 0.005  # share of the pixels behind a point of the curve of confidence
 _FARTHEST = (1.1e-3, 0.9e3)  # temperatures at the ends of what is looked through
 
@@ -70,9 +70,7 @@ def fitted(found: Mapping[str, Any]) -> str:
     )
 
 
-def settle(
-    result: Mapping[str, Any], scale: str, *, training: bool
-) -> tuple[Calibration | None, list[str]]:
+def settle(result: Mapping[str, Any], scale: str, *, training: bool) -> tuple[Calibration | None, list[str]]:
     """(what the run is to keep, what else is to be said of its spread) after an evaluation.
 
     Args:
@@ -84,12 +82,16 @@ def settle(
         return None, _unscored(scale) if "uncertainty" in result else []
     said = []
     if found["unusable"]:
-        said.append(f"{found['unusable']} pixels have no usable spread (not above 0) and count as sure of themselves.")
+        said.append(
+            f"{found['unusable']} pixels have no usable spread (not above 0) and count as sure of themselves."
+        )
     if found["halves"] and not any(g["kind"] == "sequence" for g in found["groups"]):
         said.append("Calibrated coverage is of one sequence, fitted and scored on parts that are alike.")
     where, frames = f"{result['dataset']}, split {result['split']}", found["groups"][0]["images"]
     if training:
-        said.append(f"{FILE} is left as it is: the run was trained on {where}, where its errors are too small.")
+        said.append(
+            f"{FILE} is left as it is: the run was trained on {where}, where its errors are too small."
+        )
         return None, said
     if not _FARTHEST[0] < found["temperature"] < _FARTHEST[1]:
         said.append(f"{FILE} is left as it is: the spread and the errors are a thousandfold apart.")
@@ -111,7 +113,9 @@ def settle(
 def _unscored(scale: str) -> list[str]:
     if scale not in ALIGNMENT:
         return [f"This run predicts a spread. It is not scored: depth is {scale}, known up to a shift too."]
-    return [f"This run predicts a spread. It is not scored: depth is {scale}; add --protocol={ALIGNMENT[scale]}."]
+    return [
+        f"This run predicts a spread. It is not scored: depth is {scale}; add --protocol={ALIGNMENT[scale]}."
+    ]
 
 
 def section(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -130,41 +134,45 @@ def section(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def _sparsification(group: Mapping[str, Any]) -> dict[str, Any]:
+def _sparsification(group: dict[str, Any]) -> dict[str, Any]:
     error = group["errors"]["abs_rel"]
     by_spread, oracle = ([v / error["all"] if error["all"] else 0.0 for v in c] for c in error["curves"])
-    removed = np.arange(STEPS) / STEPS
-    lines = [("mark", (0, 1), (1, 1)), ("line other", removed, oracle), ("line", removed, by_spread)]
+    removed = [k / STEPS for k in range(STEPS)]
+    lines: list[Line] = [
+        ("mark", (0, 1), (1, 1)),
+        ("line other", removed, oracle),
+        ("line", removed, by_spread),
+    ]
     top = 1.05 * max(1.0, *by_spread)
     title = f"{tables.label(group)}: AUSE {tables.number(error['ause'], 4)}, AURG {tables.number(error['aurg'], 4)}"
     return _chart(title, lines, "Abs Rel of the pixels left over the share removed", (0.0, top))
 
 
-def _reliability(group: Mapping[str, Any], levels: Sequence[float]) -> dict[str, Any]:
-    lines = [("mark", (0, 1), (0, 1))]
+def _reliability(group: dict[str, Any], levels: Sequence[float]) -> dict[str, Any]:
+    lines: list[Line] = [("mark", (0, 1), (0, 1))]
     lines += [(name, levels, size["reliability"]) for name, size in _sizes(group)]
     off = " → ".join(f"{100 * size['off']:.1f} %" for _, size in _sizes(group))
     return _chart(f"{tables.label(group)}: off by {off}", lines, "measured over nominal coverage")
 
 
-def _promises(group: Mapping[str, Any]) -> dict[str, Any]:
-    lines = [("mark", (0, 1), (0, 1))]
+def _promises(group: dict[str, Any]) -> dict[str, Any]:
+    lines: list[Line] = [("mark", (0, 1), (0, 1))]
     for name, size in _sizes(group):
         points = [(said, true) for said, true, share in size["promises"] if share > _DRAWN]
-        lines.append((name, *zip(*points, strict=True)))
+        lines.append((name, [said for said, _ in points], [true for _, true in points]))
     mean = " → ".join(f"{100 * size['confidence']:.1f} %" for _, size in _sizes(group))
     title = f"{tables.label(group)}: said {mean}, true {100 * group['within']:.1f} %"
     return _chart(title, lines, "share within 25 % over confidence")
 
 
-def _sizes(group: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+def _sizes(group: dict[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """(class of the line, figures), raw first."""
     named = (("line other", group["raw"]), ("line", group["calibrated"]))
     return [(name, size) for name, size in named if size]
 
 
 def _chart(
-    title: str, lines: Sequence[tuple[str, Any, Any]], alt: str, y: tuple[float, float] = (0.0, 1.0)
+    title: str, lines: Sequence[Line], alt: str, y: tuple[float, float] = (0.0, 1.0)
 ) -> dict[str, Any]:
     from markupsafe import Markup
 
