@@ -76,12 +76,19 @@ def image_row(
     b = np.where(usable, b, 0.0)
     error = np.abs(np.log(p / g))
     row[_PIXELS], row[_UNUSABLE] = g.size, (~usable).sum()
-    row[_OF_Z] = _histogram(error / np.maximum(b, 1e-12), _Z)
-    row[_OF_B] = _histogram(b, _B)
-    row[_HITS] = _histogram(b[error < WITHIN], _B)
     absolute, square = np.abs(p - g) / g, (p - g) ** 2
-    curves = [_sparsified(absolute, b), _sparsified(absolute, absolute)]
-    curves += [np.sqrt(_sparsified(square, b)), np.sqrt(_sparsified(square, square))]
+    order = np.argsort(b)
+    ranked = b[order]
+    below = np.searchsorted(ranked, _B, side="right")
+    row[_OF_Z] = _histogram(np.searchsorted(np.sort(error / np.maximum(b, 1e-12)), _Z, side="right"), g.size)
+    row[_OF_B] = _histogram(below, g.size)
+    hits = np.cumsum(np.concatenate([[0], error[order] < WITHIN]))
+    row[_HITS] = _histogram(hits[below], hits[-1])
+    ties = (
+        np.flatnonzero(ranked[1:] != ranked[:-1]) + 1
+    )  # where one group of equal spread ends and another begins
+    curves = [_sparsified(absolute[order], ties), _sparsified(np.sort(absolute))]
+    curves += [np.sqrt(c) for c in (_sparsified(square[order], ties), _sparsified(np.sort(square)))]
     row[_CURVES] = np.concatenate(curves)
     return row
 
@@ -198,16 +205,17 @@ def _area(curve: Float[np.ndarray, " steps"]) -> float:
     return float(curve.sum() - curve[0] / 2) / STEPS
 
 
-def _histogram(values: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """How many values lie in each (end before, end]; the first bin takes what is below, one more what is above."""
-    return np.bincount(np.searchsorted(ends, values, side="left"), minlength=len(ends) + 1)
+def _histogram(below: np.ndarray, count: int) -> np.ndarray:
+    """How many values lie in each bin, from how many lie at or below its end; one more bin has what is above."""
+    return np.diff(below, prepend=0, append=count)
 
 
-def _sparsified(error: Float[np.ndarray, " n"], by: Float[np.ndarray, " n"]) -> Float[np.ndarray, " steps"]:
-    """The mean error of the pixels left when those with the largest `by` are removed, ties in random order."""
-    order = np.argsort(by)
-    ranked = by[order]
-    ends = np.concatenate([[0], np.flatnonzero(ranked[1:] != ranked[:-1]) + 1, [len(by)]])
-    sums = np.concatenate([[0.0], np.cumsum(error[order])])
-    kept = len(by) * (1 - np.arange(STEPS) / STEPS)
+def _sparsified(
+    error: Float[np.ndarray, " n"], ties: np.ndarray | None = None
+) -> Float[np.ndarray, " steps"]:
+    """The mean of the first 100, 98 … 2 % of the errors; inside the groups that end at `ties` (None: each is one) they
+    are in random order."""
+    sums = np.concatenate([[0.0], np.cumsum(error)])
+    ends = np.arange(len(sums)) if ties is None else np.concatenate([[0], ties, [len(error)]])
+    kept = len(error) * (1 - np.arange(STEPS) / STEPS)
     return np.interp(kept, ends, sums[ends]) / kept
