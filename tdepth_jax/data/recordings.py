@@ -1,12 +1,14 @@
 """A user's recordings on disk: which files make up each, what reading them shows, and what is wrong with it.
 
-A folder's single frames are one recording, each of its stacks is one, each sub-folder with frames is one.
+A folder's single frames are one recording, each of its stacks is one, each sub-folder with frames is one. A pattern
+(`DIR/*_ir.png`) picks among the files of the folder and its sub-folders.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 import zlib
 from collections.abc import Sequence
@@ -65,37 +67,66 @@ def read(path: Path, unit: str) -> io.Thermal:
     return io.read(path, unit=unit if unit == "centikelvin" else None)
 
 
-def find(folder: Path) -> list[tuple[str, list[Path]]]:
-    """(name, files) of every recording in `folder`, in natural order.
+def find(place: Path) -> list[tuple[str, list[Path]]]:
+    """(name, files) of every recording in the folder `place`, or of the files that its pattern picks, in natural order.
 
     Raises:
       UserError: no folder, no frames, or two recordings of one name.
     """
-    if not folder.is_dir():
-        raise UserError(f"--raw={folder} is no folder; give the folder that holds the frames")
     found: list[tuple[str, list[Path]]] = []
-    for inner, below, _ in os.walk(folder):
-        below[:] = sorted((name for name in below if not name.startswith(".")), key=io.natural_key)
-        files = io.image_files(Path(inner))
-        if not files:
-            continue
-        place = Path(inner).relative_to(folder)
+    for name, files in folders(place, "--raw"):
         if files[0].suffix.lower() in (".tif", ".tiff", ".npy") and all(
             len(io.read(f)) > 1 for f in files[:2]
         ):
-            alone = len(files) == 1 and place.name
-            found += [((place if alone else place / f.stem).as_posix(), [f]) for f in files]
+            alone = len(files) == 1 and name
+            found += [((name if alone else f"{name}/{f.stem}".lstrip("/")), [f]) for f in files]
         else:
-            found.append((place.as_posix() if place.name else folder.resolve().name, files))
-    if not found:
-        raise UserError(f"{folder} holds no frames ({', '.join(io.SUFFIXES)}), nor do its sub-folders")
+            found.append((name or _folder(place).resolve().name, files))
     names = [name for name, _ in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise UserError(
-            f"{folder} holds two sequences that would be called {twice!r}; rename a folder or stack"
+            f"{_folder(place)} holds two sequences that would be called {twice!r}; rename a folder or stack"
         )
     return sorted(found, key=lambda one: io.natural_key(one[0]))
+
+
+def folders(place: Path, option: str) -> list[tuple[str, list[Path]]]:
+    """(its path below `place`, "" for itself; its images) of every folder with images that the pattern picks.
+
+    Raises:
+      UserError: no folder, or no such image in it or below.
+    """
+    top, wanted = _folder(place), _pattern(place.name) if "*" in place.name else None
+    if not top.is_dir():
+        raise UserError(f"{option}={place} is no folder; give the folder that holds the frames")
+    found = []
+    for inner, below, _ in os.walk(top):
+        below[:] = sorted((name for name in below if not name.startswith(".")), key=io.natural_key)
+        files = [f for f in io.image_files(Path(inner)) if wanted is None or wanted.fullmatch(f.name)]
+        if files:
+            below_top = Path(inner).relative_to(top)
+            found.append((below_top.as_posix() if below_top.name else "", files))
+    if not found:
+        which = f"no frames like {place.name}" if wanted else f"no frames ({', '.join(io.SUFFIXES)})"
+        raise UserError(f"{top} holds {which}, nor do its sub-folders")
+    return found
+
+
+def key(file: Path, place: Path) -> str:
+    """What a file is called beside others of its kind: what the pattern's stars stand for, else its stem."""
+    if "*" not in place.name:
+        return file.stem
+    found = _pattern(Path(place.name).stem).fullmatch(file.stem)
+    return ".".join(found.groups()) if found else file.stem
+
+
+def _folder(place: Path) -> Path:
+    return place.parent if "*" in place.name else place
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile("(.*)".join(map(re.escape, text.split("*"))))
 
 
 def look(name: str, files: Sequence[Path], unit: str) -> Seen:
@@ -162,18 +193,19 @@ def of_one_size(seen: Seen, size: tuple[int, int]) -> None:
 
 
 def faults_of(
-    seen: Seen, times: np.ndarray, poses: np.ndarray | None, valid: np.ndarray | None, unit: str
+    seen: Seen,
+    times: np.ndarray,
+    poses: np.ndarray | None,
+    valid: np.ndarray | None,
+    unit: str,
 ) -> list[Fault]:
     """All that is wrong with one recording."""
-    found = _frame_faults(seen, valid)
-    usable = [frame for number, frame in seen.spread if number not in seen.constant | seen.repeated]
-    if usable and min(usable[0].shape) >= faults.LEAST_SIDE:
-        found += _unit_faults(seen, usable, unit)
+    found = faults_of_stills(seen, valid, unit)
+    usable = _usable(seen)
+    if usable:
         found += recording.motion_faults(_spread(seen, usable), seen.name, valid=valid)
         jump = recording.level_jumps(seen.neighbours, seen.name)
         found += [jump] if jump else []
-    if len(seen.neighbours):
-        found += faults.sequence_faults(seen.neighbours, seen.name, valid=valid)
     if seen.repeated:
         said = (
             f"{len(seen.repeated)} of {len(seen.shots)} frames repeat the one before (the camera froze: FFC)"
@@ -184,7 +216,24 @@ def faults_of(
     found += [rate] if rate else []
     if poses is not None:
         found += _pose_faults(poses, seen.name)
+    return found
+
+
+def faults_of_stills(seen: Seen, valid: np.ndarray | None, unit: str) -> list[Fault]:
+    """What is wrong with the frames, in whatever order they stand."""
+    found = _frame_faults(seen, valid)
+    usable = _usable(seen)
+    if usable:
+        found += _unit_faults(seen, usable, unit)
+    if len(seen.neighbours):
+        found += faults.sequence_faults(seen.neighbours, seen.name, valid=valid)
     return found + [Fault("assumed", seen.name, note, "give --unit if that is wrong") for note in seen.notes]
+
+
+def _usable(seen: Seen) -> list[np.ndarray]:
+    """Of the frames that were kept those that show something; none of a size too small to judge."""
+    usable = [frame for number, frame in seen.spread if number not in seen.constant | seen.repeated]
+    return usable if usable and min(usable[0].shape) >= faults.LEAST_SIDE else []
 
 
 def _spread(seen: Seen, usable: list[np.ndarray]) -> np.ndarray:

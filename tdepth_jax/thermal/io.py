@@ -95,10 +95,9 @@ def read(path: str | os.PathLike, *, unit: str | None = None) -> Thermal:
       UserError: the file is missing, damaged, of an unknown kind, or has no single thermal channel.
     """
     path = Path(path)
-    data = _bytes(path)
+    data = file_bytes(path)
     facts: dict[str, Any] = {}
     if data[:8] == PNG_HEAD:
-        _check_png(path, data)
         array = _opencv(path, data, "PNG")
     elif data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         array = _tiff(path, data)
@@ -117,7 +116,12 @@ def read(path: str | os.PathLike, *, unit: str | None = None) -> Thermal:
     return _as_thermal(path, stack, unit, facts, notes)
 
 
-def _bytes(path: Path) -> bytes:
+def file_bytes(path: Path) -> bytes:
+    """A file's bytes; of a PNG every chunk is checked.
+
+    Raises:
+      UserError: missing, empty, or a PNG that is cut short or damaged.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -126,6 +130,8 @@ def _bytes(path: Path) -> bytes:
         raise UserError(f"{path} cannot be read ({error.strerror})") from error
     if not data:
         raise UserError(f"{path} is empty (0 bytes); copy it again")
+    if data[:8] == PNG_HEAD:
+        _check_png(path, data)
     return data
 
 
@@ -151,10 +157,9 @@ def png_bytes(path: Path) -> bytes:
     Raises:
       UserError: missing, empty, cut short, damaged, or no PNG.
     """
-    data = _bytes(path)
+    data = file_bytes(path)
     if data[:8] != PNG_HEAD:
         raise UserError(f"{path} is no PNG (its first bytes are {data[:8]!r}); copy or unpack it again")
-    _check_png(path, data)
     return data
 
 
@@ -372,10 +377,9 @@ def read_depth_png(
       UserError: no 16-bit PNG, or a file without its scale and none given.
     """
     path = Path(path)
-    data = _bytes(path)
+    data = file_bytes(path)
     if data[:8] != PNG_HEAD:
         raise UserError(f"{path} is no PNG; depth is read from 16-bit PNG")
-    _check_png(path, data)
     values = _opencv(path, data, "PNG")
     if values.dtype != np.uint16 or values.ndim != 2:
         raise UserError(f"{path} is {values.dtype} {values.shape}; depth is a 16-bit PNG of one channel")
