@@ -19,10 +19,17 @@ def pixel_grid(height: int, width: int) -> Float[Array, "h w 2"]:
 def backproject(depth: Float[Array, "b h w 1"], K: Float[Array, "b 3 3"]) -> Float[Array, "b h w 3"]:
     """Points (metres, camera frame: x right, y down, z forward) seen at z-depth `depth` (metres)."""
     _, h, w, _ = depth.shape
+    return backproject_at(pixel_grid(h, w)[None], depth, K)
+
+
+def backproject_at(
+    pixels: Float[Array, "b h w 2"], depth: Float[Array, "b h w 1"], K: Float[Array, "b 3 3"]
+) -> Float[Array, "b h w 3"]:
+    """Points (metres, camera frame) at z-depth `depth` seen at the given (x, y) `pixels`."""
     # K has five free numbers, so its inverse is written out: exact, and no batched solve on the device.
     fx, s, cx = (K[:, 0, i, None, None] for i in range(3))
     fy, cy = (K[:, 1, i, None, None] for i in (1, 2))
-    x, y = jnp.moveaxis(pixel_grid(h, w), -1, 0)
+    x, y = jnp.moveaxis(pixels, -1, 0)
     ray_y = (y - cy) / fy
     ray_x = (x - cx - s * ray_y) / fx
     return jnp.stack([ray_x, ray_y, jnp.ones_like(ray_x)], axis=-1) * depth

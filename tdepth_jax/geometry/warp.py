@@ -8,7 +8,7 @@ samples with `align_corners=False`.
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped
 
 from tdepth_jax.geometry import camera, se3
 
@@ -50,6 +50,16 @@ def sample(
     if padding == "zeros":
         value = jnp.where(inside[..., None], value, 0.0)
     return value, inside[..., None]
+
+
+def nearest(image: Shaped[Array, "b h w c"], pixels: Float[Array, "b u v 2"]) -> Shaped[Array, "b u v c"]:
+    """Values of `image` at the pixels nearest to (x, y); outside the image, and at NaN, those of some edge pixel."""
+    b, h, w, c = image.shape
+    last = jnp.array([w - 1, h - 1], pixels.dtype)
+    column, row = jnp.moveaxis(jnp.nan_to_num(jnp.clip(jnp.round(pixels), 0, last)).astype(jnp.int32), -1, 0)
+    index = (row * w + column).reshape(b, -1, 1)
+    values = jnp.take_along_axis(image.reshape(b, h * w, c), index, axis=1, mode="clip")
+    return values.reshape(*pixels.shape[:3], c)
 
 
 def reproject(
