@@ -94,6 +94,8 @@ class Optimizer:
     schedule: str = "constant"  # constant | cosine | onecycle | exponential
     warmup_steps: int = 0
     end_factor: float = 0.0  # final learning rate / peak, for the schedules that fall
+    start_factor: float = 0.04  # first learning rate / peak, of onecycle
+    peak_at: float = 0.3  # share of the steps after which onecycle is at its peak
     b1: float = 0.9
     b2: float = 0.999
     weight_decay: float = 0.0  # adamw; kernels only, never biases, norms or scales
@@ -103,6 +105,7 @@ class Optimizer:
         _at_least(
             "optimizer", self, learning_rate=0, warmup_steps=0, end_factor=0, weight_decay=0, clip_norm=0
         )
+        _at_least("optimizer", self, start_factor=1e-6, peak_at=0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -141,7 +141,7 @@ def _figures(result: Mapping[str, Any], asked: Score) -> dict[str, Any]:
         names = [f"{m}{end}" for m in POSE for end in ("", "_std")]
         return {"metrics": {m: _number(found[m]) for m in names}, "interval": {}, "images": found["frames"]}
     protocol = next(p for p in result["protocols"] if p["name"] == asked.protocol)
-    group = protocol["groups"][0]
+    group = _group(protocol, asked)
     absent = [m for m in asked.metrics if m not in group["metrics"]]
     if absent and asked.kind != "labels":  # a network without edges has no figure for them
         raise UserError(
@@ -152,6 +152,20 @@ def _figures(result: Mapping[str, Any], asked: Score) -> dict[str, Any]:
         "interval": {m: v for m, v in group["interval"].items() if m in asked.metrics},
         "images": group["images"],
     }
+
+
+def _group(protocol: Mapping[str, Any], asked: Score) -> Mapping[str, Any]:
+    """All images, or those of a condition."""
+    if asked.condition is None:
+        found: Mapping[str, Any] = protocol["groups"][0]
+        return found
+    groups = {g["name"]: g for g in protocol["groups"] if g["kind"] == "condition"}
+    if asked.condition not in groups:
+        raise UserError(
+            f"{asked.title!r} asks for images by {asked.condition!r}, of which there are none; "
+            f"{configs.nearest(asked.condition, groups)}"
+        )
+    return groups[asked.condition]
 
 
 def _number(value: float | None) -> float:

@@ -96,6 +96,7 @@ class Score:
         pixels together.
       dataset: prepared data set; None: the one that the run is scored on by its own config.
       splits: scored one by one and merged, every image alike.
+      condition: whose images alone count, e.g. "night"; None: all.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Score:
     kind: str = "depth"
     dataset: str | None = None
     splits: tuple[str, ...] = ("test",)
+    condition: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind in ("pose", "labels") and len(self.splits) != 1:

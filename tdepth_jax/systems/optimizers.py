@@ -40,6 +40,15 @@ def make(settings: config.Optimizer, *, steps: int) -> optax.GradientTransformat
     return optax.chain(*clip, optimizers[settings.name]())
 
 
+def slowed(tx: optax.GradientTransformation, pattern: str, factor: float) -> optax.GradientTransformation:
+    """`tx`, the changes of parameters whose path matches `pattern` multiplied by `factor`: their learning rate is."""
+
+    def scale(updates: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return {path: factor * x if re.fullmatch(pattern, path) else x for path, x in updates.items()}
+
+    return optax.chain(tx, optax.stateless(lambda updates, params: scale(updates)))
+
+
 def schedule(settings: config.Optimizer, *, steps: int) -> optax.Schedule:
     """Learning rate by step: a linear rise over `warmup_steps`, then the named shape down to the end factor."""
     peak, rest = settings.learning_rate, max(steps - settings.warmup_steps, 1)
@@ -47,9 +56,14 @@ def schedule(settings: config.Optimizer, *, steps: int) -> optax.Schedule:
         "constant": lambda: optax.constant_schedule(peak),
         "cosine": lambda: optax.cosine_decay_schedule(peak, rest, alpha=settings.end_factor),
         "exponential": lambda: optax.exponential_decay(peak, rest, max(settings.end_factor, 1e-6)),
-        # OneCycle's own rise takes the first 30 %, so `warmup_steps` normally stays 0 with it.
+        # OneCycle has a rise of its own, so `warmup_steps` normally stays 0 with it. PyTorch's final division is of the
+        # first rate, not of the peak.
         "onecycle": lambda: optax.cosine_onecycle_schedule(
-            rest, peak, final_div_factor=1 / max(25 * settings.end_factor, 1e-6)
+            rest,
+            peak,
+            pct_start=settings.peak_at,
+            div_factor=1 / settings.start_factor,
+            final_div_factor=settings.start_factor / max(settings.end_factor, 1e-8),
         ),
     }
     if settings.schedule not in shapes:

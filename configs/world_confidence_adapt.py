@@ -1,0 +1,20 @@
+"""ThermalWorld: the student of world_confidence in a new scene, from RGB and thermal video without a label.
+
+  python -m tdepth_jax.train --config=configs/world_confidence_adapt.py
+
+Scored on other sequences of the new scene.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import world_confidence
+
+
+def get_config() -> ConfigDict:
+    c = world_confidence.get_config()
+    c.data.split = "new_scene_train"
+    c.system.update({"stage": "label_free", "distill_weight": 2.0})
+    c.optimizer.learning_rate = 1e-4
+    c.train = ConfigDict({"steps": 300, "batch_size": 8, "init_from": "runs/world_confidence"})
+    c.eval.split = "new_scene"
+    return c
