@@ -92,6 +92,12 @@ class Checkpoints:
         return load_flat(self._root / "frozen", like) if like else {}
 
 
+def has_checkpoint(workdir: str | pathlib.Path) -> bool:
+    """Whether a run was saved there; makes no folder. An unfinished save has no plain number for a name."""
+    folder = epath.Path(workdir) / "checkpoints"
+    return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
+
+
 def load_flat(folder: epath.Path, like: Flat, *, leave: Sequence[str] = (), mend: str = "") -> Flat:
     """A flat dictionary of arrays saved in `folder`, placed as `like`; `mend` ends the sentence if they differ.
 
