@@ -12,6 +12,7 @@ from rig_scene import K, draw, drive, landed
 from tdepth_jax import prepare
 from tdepth_jax.data import raw
 from tdepth_jax.data.datasets import ms2
+from tdepth_jax.data.pipeline import eval_batches, train_iterator
 from tdepth_jax.data.sources import open_split
 
 
@@ -146,6 +147,68 @@ def test_unfiltered_depth_other_cameras_and_no_depth(tree, tmp_path):
     assert "thermal/depth" not in open_split(root, "val").features
 
 
+def refine(root, factor=1):
+    """As the release does: some of the filtered depths are taken away, the others stay as they are."""
+    name = ms2.SPLITS["train"][0]
+    for camera in ("thr", "rgb"):
+        folder = root / "proj_depth" / name / camera
+        (folder / ms2.REFINED).mkdir()
+        for path in (folder / "depth_filtered").glob("*.png"):
+            depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            depth[:, depth.shape[1] // 2 :] = 0
+            cv2.imwrite(str(folder / ms2.REFINED / path.name), depth * np.uint16(factor))
+
+
+def test_refined_labels_train_and_official_ones_are_scored(copy, tmp_path):
+    refine(copy)
+    root = run(copy, tmp_path / "out", "--depth=refined", "--cameras=rgb,nir")
+    train, val = open_split(root, "train"), open_split(root, "val")
+    for camera, folder in ms2.FOLDERS.items():
+        whole = val[1][f"{camera}/depth"]
+        official = copy / "proj_depth" / ms2.SPLITS["val"][-1] / folder / "depth_filtered" / "000001.png"
+        want = cv2.imread(str(official), cv2.IMREAD_UNCHANGED) / 256
+        np.testing.assert_array_equal(whole, np.float32(want))
+        half = whole.copy()
+        half[:, whole.shape[1] // 2 :] = 0
+        assert 0 < (half > 0).sum() < (whole > 0).sum()
+        np.testing.assert_array_equal(train[1][f"{camera}/depth"], whole if camera == "nir" else half)
+    assert train.metadata["train_depth_source"] == ms2.REFINED
+    assert train.metadata["depth_source"] == "depth_filtered"
+
+
+def test_refined_labels_that_are_not_there_or_of_another_depth(copy, tmp_path, capsys):
+    says = f"thr/{ms2.REFINED}; unpack the MonoTher-Depth release's proj_depth there, or give another --depth"
+    assert says in refused(capsys, copy, tmp_path / "out", "--depth=refined")
+    refine(copy, factor=2)
+    says = "depth_filtered/000002.png has not; are both of this sequence and camera?"
+    assert says in refused(capsys, copy, tmp_path / "out", "--depth=refined")
+
+
+def test_depth_of_both_cameras_reaches_a_batch_in_metres(everything):
+    """The stored sizes differ, 640x256 and 1224x384; the batch's size and K are one, metres stay metres."""
+    source = open_split(everything, "train")
+    keys = frozenset(f"{camera}/{what}" for camera in ("thermal", "rgb") for what in ("image", "K", "depth"))
+    keys |= {"rgb_from_thermal"}
+    more = {"keys": keys, "image_size": (128, 320), "batch_size": 1, "threads": 1}
+    with train_iterator(source, offsets=(0,), seed=0, **more) as batches:
+        batch = next(batches)
+    frame = source[int(batch["example"][0])]
+    for camera in ("thermal", "rgb"):
+        got, stored = batch[f"{camera}/depth"][0, ..., 0], frame[f"{camera}/depth"]
+        assert got.shape == (128, 320)
+        assert got.any()
+        assert set(np.unique(got).tolist()) <= set(np.unique(stored).tolist())  # taken, never mixed
+    h, w = RIG["rgb"].size
+    np.testing.assert_allclose(batch["rgb/K"][0, :2, :2], np.diag([700 * 320 / w, 700 * 128 / h]), rtol=1e-6)
+    np.testing.assert_allclose(batch["rgb_from_thermal"][0], frame["rgb_from_thermal"])
+    with eval_batches(source, **more) as batches:
+        one = next(batches)
+    np.testing.assert_array_equal(
+        one["rgb/depth"][0, ..., 0], source[0]["rgb/depth"]
+    )  # scored at the stored size
+    np.testing.assert_array_equal(one["thermal/depth"][0, ..., 0], source[0]["thermal/depth"])
+
+
 def test_sequences_without_odometry_and_frames_without_depth(copy, tmp_path, capsys):
     shutil.rmtree(copy / "odom" / ms2.SPLITS["val"][-1])
     (copy / "proj_depth" / ms2.SPLITS["val"][-1] / "thr" / "depth_filtered" / "000003.png").unlink()
@@ -183,7 +246,7 @@ BROKEN = {
     "a missing image": (
         lambda r: (r / "sync_data" / TRAIN / "rgb" / "img_left" / "000003.png").unlink(),
         "lacks 1 of 5 files, the first is 000003.png"),
-    "no depth archive": (lambda r: shutil.rmtree(r / "proj_depth"), "unpack the proj_depth archive there"),
+    "no depth archive": (lambda r: shutil.rmtree(r / "proj_depth"), "unpack the proj_depth archive there, or"),
     "times of another sequence": (
         lambda r: (r / "sync_data" / TRAIN / "thr" / "img_left_timestamp.txt").write_text("1\n2\n"),
         "img_left_timestamp.txt has 2 lines for 5 frames"),

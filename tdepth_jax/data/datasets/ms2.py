@@ -19,6 +19,7 @@ from jaxtyping import Float64
 from tdepth_jax.data import pickled, raw, records, tracks
 from tdepth_jax.data.datasets.base import RawBuilder
 from tdepth_jax.errors import UserError
+from tdepth_jax.thermal import io
 from tdepth_jax.thermal.radiometry import FLIR_A65
 
 HELP = "MS2: driving, stereo thermal + RGB + NIR, depth, poses; day, night, rain"
@@ -41,7 +42,15 @@ FRAMES_PER_SECOND = 15
 FOLDERS = {"thermal": "thr", "rgb": "rgb", "nir": "nir"}
 KINDS = {"thermal": "image", "rgb": "color", "nir": "grey"}
 SIZES = {"thermal": (256, 640), "rgb": (384, 1224), "nir": (352, 1280)}
-DEPTHS = {"filtered": "depth_filtered", "unfiltered": "depth", "multi": "depth_multi", "none": None}
+OFFICIAL = "depth_filtered"
+REFINED = "depth_filtered_myrefine"  # MonoTher-Depth's release: the official one without what is misaligned
+DEPTHS = {
+    "filtered": OFFICIAL,
+    "unfiltered": "depth",
+    "multi": "depth_multi",
+    "refined": OFFICIAL,
+    "none": None,
+}
 MILLIMETRE = 1e-3
 
 
@@ -60,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(DEPTHS),
         default="filtered",
         help="which ground truth: the one of the extended benchmark (filtered), of the CVPR paper (unfiltered), the "
-        "merged scans (multi), or none",
+        "merged scans (multi), or none; refined: MonoTher-Depth's labels in train, those of `filtered` elsewhere",
     )
     add("--splits", default=",".join(SPLITS), metavar="LIST", help=f"splits to write ({','.join(SPLITS)})")
     add(
@@ -98,7 +107,11 @@ def build(args: argparse.Namespace) -> Ms2:
         data_dir=args.out,
         name=args.name,
         splits=splits,
-        facts={"depth_source": DEPTHS[args.depth], "checks": raw.warn(notes)},
+        facts={
+            "depth_source": DEPTHS[args.depth],  # of all that is scored
+            "train_depth_source": _depth_folder_name(args.depth, "train", "thermal"),
+            "checks": raw.warn(notes),
+        },
     )
 
 
@@ -194,7 +207,7 @@ class Spec:
     condition: str
     cameras: tuple[str, ...]
     right: bool
-    depth: str | None
+    depth: Mapping[str, str | None]  # the folder of each camera's
     posed: bool
     calibration: Calibration
 
@@ -209,13 +222,15 @@ def _spec(
     sync = args.raw / "sync_data" / name
     stems = raw.stems(sync / "thr" / "img_left")
     calibration = Calibration.read(sync / "calib.npy")
-    depth = DEPTHS[args.depth]
+    depth = {camera: _depth_folder_name(args.depth, split, camera) for camera in cameras}
     for camera in cameras:
         for side in ("left", "right") if args.right else ("left",):
             raw.require(sync / FOLDERS[camera] / f"img_{side}", stems)
         notes += _shape_notes(sync, camera, stems[0], calibration.K[camera])
-        if depth:
-            notes += _depth_notes(args.raw / "proj_depth" / name / FOLDERS[camera] / depth, stems)
+        if folder := depth[camera]:
+            notes += _depth_notes(args.raw / "proj_depth" / name / FOLDERS[camera] / folder, stems)
+        if folder == REFINED:
+            _check_refined(args.raw / "proj_depth" / name / FOLDERS[camera], stems)
     if args.fps is None:
         times = tracks.times(sync / "thr" / "img_left_timestamp.txt", len(stems))
     else:
@@ -264,9 +279,32 @@ def _shape_notes(sync: Path, camera: str, stem: str, K: np.ndarray) -> list[str]
     return []
 
 
+def _depth_folder_name(depth: str, split: str, camera: str) -> str | None:
+    """Refined labels are for training, and there are none of NIR; what is scored is always an official depth."""
+    refined = depth == "refined" and split == "train" and camera in ("thermal", "rgb")
+    return REFINED if refined else DEPTHS[depth]
+
+
+def _check_refined(folder: Path, stems: tuple[str, ...]) -> None:
+    """Refining only takes depths away: what is left in a frame in the middle are the filtered ones, to the unit."""
+    stem = stems[len(stems) // 2]
+    refined, filtered = folder / REFINED / f"{stem}.png", folder / OFFICIAL / f"{stem}.png"
+    if not (refined.is_file() and filtered.is_file()):
+        return
+    some, whole = (io.read_depth_png(path, scale=records.DEPTH_SCALE)[0] for path in (refined, filtered))
+    if some.shape != whole.shape or (some[some > 0] != whole[some > 0]).any():
+        raise UserError(
+            f"{refined} holds depths that {filtered} has not; are both of this sequence and camera? Copy the refined "
+            "folders anew"
+        )
+
+
 def _depth_notes(folder: Path, stems: tuple[str, ...]) -> list[str]:
     if not folder.is_dir():
-        raise UserError(f"there is no {folder}; unpack the proj_depth archive there, or give --depth=none")
+        what = (
+            "the MonoTher-Depth release's proj_depth" if folder.name == REFINED else "the proj_depth archive"
+        )
+        raise UserError(f"there is no {folder}; unpack {what} there, or give another --depth (none: without)")
     missing = len(set(stems) - set(raw.stems(folder)))
     return [f"{folder} has no depth for {missing} of {len(stems)} frames"] if missing else []
 
@@ -284,7 +322,7 @@ class Ms2(RawBuilder):
         first, keys = specs[0], set()
         for camera in first.cameras:
             keys |= {f"{camera}/image", f"{camera}/K"}
-            if first.depth:
+            if first.depth[camera]:
                 keys.add(f"{camera}/depth")
             if any(spec.posed for spec in specs):
                 keys.add(f"{camera}/world_from_camera")
@@ -320,7 +358,7 @@ class Ms2(RawBuilder):
     @staticmethod
     def frames(spec: Spec) -> Iterator[records.Frame]:
         there = {
-            camera: set(raw.stems(_depth_folder(spec, camera))) if spec.depth else set()
+            camera: set(raw.stems(_depth_folder(spec, camera))) if spec.depth[camera] else set()
             for camera in spec.cameras
         }
         for index, stem in enumerate(spec.stems):
@@ -336,7 +374,7 @@ class Ms2(RawBuilder):
 
 
 def _depth_folder(spec: Spec, camera: str) -> Path:
-    return spec.root / "proj_depth" / spec.name / FOLDERS[camera] / str(spec.depth)
+    return spec.root / "proj_depth" / spec.name / FOLDERS[camera] / str(spec.depth[camera])
 
 
 def _camera(spec: Spec, camera: str, stem: str, has_depth: bool) -> records.Frame:

@@ -319,7 +319,9 @@ def _paired(
     return colour.by_time(times, own, files, seen.name, tolerance=args.rgb_tolerance)
 
 
-def _colour_faults(seen: Seen, paired: colour.Paired, second: extrinsics.Given, camera: Camera) -> list[Fault]:
+def _colour_faults(
+    seen: Seen, paired: colour.Paired, second: extrinsics.Given, camera: Camera
+) -> list[Fault]:
     """Opens every colour frame: what they show, and whether it is what the thermal ones show."""
     found = colour.look(paired, [number for number, _ in seen.spread], seen.name)
     fault = faults.size_fault([second.size, found.size], f"the first sequence and {seen.name}, RGB")
