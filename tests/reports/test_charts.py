@@ -41,6 +41,21 @@ def test_bars_are_as_long_as_their_values():
     assert "a <b>" in [t.text for t in root.iter(f"{SVG}text")]
 
 
+def test_lines_share_their_axes():
+    """A diagonal, and a flat line at half: corners of the drawing, and the middle of its height."""
+    drawn = [("mark", (0, 1), (0, 1)), ("line", (0, 1), (0.5, 0.5))]
+    root = ET.fromstring(charts.lines(drawn, "coverage <b>", x=(0.0, 1.0), y=(0.0, 1.0)))
+    mark, line = root.iter(f"{SVG}polyline")
+    (a, b), (c, d) = (
+        [[float(x) for x in p.split(",")] for p in e.get("points").split()] for e in (mark, line)
+    )
+    assert (mark.get("class"), line.get("class")) == ("mark", "line")
+    assert a[0] == c[0] < b[0] == d[0]
+    assert c[1] == d[1] == pytest.approx((a[1] + b[1]) / 2, abs=0.1)
+    assert a[1] > b[1]  # up is up
+    assert "coverage <b>" in root.get("aria-label")
+
+
 def test_histogram_bars_are_as_high_as_their_counts_and_the_tail_is_gathered():
     values = [0.05] * 100 + [0.5] * 200 + [0.9] * 400 + [50.0] * 5
     root = ET.fromstring(charts.histogram(values, "Abs Rel", top=1.0, marks=(0.9,)))
