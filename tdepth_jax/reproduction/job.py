@@ -13,7 +13,7 @@ from typing import Any
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics.protocols import published
 from tdepth_jax.metrics.segmentation import PROTOCOLS
-from tdepth_jax.reports import comparison, evaluation
+from tdepth_jax.reports import comparison, evaluation, provenance
 from tdepth_jax.reproduction import plan, running, spec
 from tdepth_jax.reproduction.plan import Run
 from tdepth_jax.reproduction.spec import Overrides, Row, Score, Table
@@ -212,8 +212,8 @@ def _result(
         "scores": [_described(score, some) for score in table.scores],
         "rows": rows,
         "notes": list(table.notes),
-        "command": evaluation.command(),
-        "code": evaluation.code(),
+        "command": provenance.command(),
+        "code": provenance.code(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
 
