@@ -118,8 +118,10 @@ class Viewed:
         if "rgb_from_thermal" in self.keys:
             motion = centre["rgb_from_thermal"]
             example["rgb_from_thermal"] = transforms.flip_transform(motion) if flip else motion
-        if "radar" in self.keys:
-            example |= radar_arrays(centre.get("radar"), self.radar_columns, self.max_points, flip)
+        if _radar(self.keys):
+            example |= radar_arrays(
+                centre.get("radar"), self.radar_columns, self.max_points, flip, keys=self.keys
+            )
         return example
 
     def _camera(self, camera: str, frames: list[records.Frame], centre: records.Frame, view: View) -> Example:
@@ -176,9 +178,9 @@ class Singles:
                 example |= self._camera(camera, frame)
         if "rgb_from_thermal" in self.keys:
             example["rgb_from_thermal"] = frame["rgb_from_thermal"]
-        if "radar" in self.keys:
+        if _radar(self.keys):
             columns = tuple(self.source.metadata.get("radar_columns", ()))
-            example |= radar_arrays(frame.get("radar"), columns, self.max_points, flip=False)
+            example |= radar_arrays(frame.get("radar"), columns, self.max_points, flip=False, keys=self.keys)
         return example
 
     def _camera(self, camera: str, frame: records.Frame) -> Example:
@@ -204,10 +206,20 @@ class Singles:
         return example
 
 
+def _radar(keys: frozenset[str]) -> bool:
+    return any(key.split("/")[0] == "radar" for key in keys)
+
+
 def radar_arrays(
-    points: np.ndarray | None, columns: tuple[str, ...], max_points: int, flip: bool
+    points: np.ndarray | None,
+    columns: tuple[str, ...],
+    max_points: int,
+    flip: bool,
+    *,
+    keys: frozenset[str] = frozenset({"radar"}),
 ) -> dict[str, np.ndarray]:
-    """ "radar" float32 [max_points, k], zero-padded, and "radar/valid" bool [max_points].
+    """ "radar" float32 [max_points, k], zero-padded, if `keys` have it, "radar/<column>" float32 [max_points] of the
+    columns that `keys` name, and "radar/valid" bool [max_points].
 
     Of more points than `max_points`, the nearest along z are kept.
     """
@@ -218,4 +230,6 @@ def radar_arrays(
         z = columns.index("z") if "z" in columns else 0
         points = points[np.sort(np.argsort(points[:, z], kind="stable")[:max_points])]
     padded[: len(points)] = transforms.flip_points(points, list(columns)) if flip else points
-    return {"radar": padded, "radar/valid": np.arange(max_points) < len(points)}
+    found = {f"radar/{name}": padded[:, i] for i, name in enumerate(columns) if f"radar/{name}" in keys}
+    found |= {"radar": padded} if "radar" in keys else {}
+    return found | {"radar/valid": np.arange(max_points) < len(points)}

@@ -21,7 +21,7 @@ from tdepth_jax.data.transforms import Augment
 from tdepth_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
-MAX_RADAR_POINTS = 128
+MAX_RADAR_POINTS = 128  # of a frame, where the data set's metadata say no "radar_points"
 DEFAULT_THREADS = min(8, os.cpu_count() or 1)
 
 
@@ -66,12 +66,13 @@ def train_iterator(
     hosts: int = 1,
     workers: int = 0,
     threads: int = DEFAULT_THREADS,
-    max_points: int = MAX_RADAR_POINTS,
+    max_points: int | None = None,
 ) -> Batches:
     """Endless shuffled batches of snippets, from global batch `step` on.
 
     Args:
-      keys: the frames' keys that are wanted; only these are decoded. "radar" brings "radar/valid".
+      keys: the frames' keys that are wanted; only these are decoded. "radar" and its columns, as "radar/z", bring
+        "radar/valid".
       offsets: T frames around the centre, e.g. (-1, 0, 1).
       image_size: (height, width) that images, depth, labels and masks get, K with them.
       batch_size: of all hosts together; this host yields batch_size // hosts examples.
@@ -84,8 +85,9 @@ def train_iterator(
     Yields:
       dicts with a leading batch axis: image [b, T, h, w, c]; world_from_camera [b, T, 4, 4]; of the centre
       frame K [b, 3, 3], depth float32 [b, h, w, 1], labels int32 [b, h, w], thermal/valid bool
-      [b, h, w, 1], rgb_from_thermal [b, 4, 4], radar [b, max_points, k]; "example" int64 [b], the record
-      number of the centre. A frame without an optional modality has depth 0, labels 255, pose NaN, no points.
+      [b, h, w, 1], rgb_from_thermal [b, 4, 4], radar [b, max_points, k],
+      radar/<column> [b, max_points]; "example"
+      int64 [b], the record number of the centre. A frame without an optional modality has depth 0, labels 255, pose NaN, no points.
 
     Raises:
       UserError: a key the data set has not, no snippet that long, sizes that do not divide.
@@ -98,7 +100,7 @@ def train_iterator(
         size=check_size(image_size),
         augment=augment or Augment(flip=False, scale_crop=1.0),
         radar_columns=tuple(source.metadata.get("radar_columns", ())),
-        max_points=max_points,
+        max_points=_max_points(source, max_points),
     )
     data = grain.MapDataset.source(snippets).seed(int(seed) % 2**32).shuffle().repeat()
     data = data.random_map(view) if augment is not None else data.map(view)
@@ -117,7 +119,7 @@ def eval_batches(
     stride: int = 1,
     workers: int = 0,
     threads: int = DEFAULT_THREADS,
-    max_points: int = MAX_RADAR_POINTS,
+    max_points: int | None = None,
 ) -> Batches:
     """Every `stride`-th frame once, in order, in full batches; as many batches on every host.
 
@@ -130,7 +132,8 @@ def eval_batches(
     if stride < 1:
         raise UserError(f"the stride over evaluation frames is {stride}; it must be at least 1")
     source.require(keys)
-    singles = Singles(source, frozenset(keys), check_size(image_size), stride, max_points)
+    most = _max_points(source, max_points)
+    singles = Singles(source, frozenset(keys), check_size(image_size), stride, most)
     if not len(singles):
         raise UserError(f"{source.name}/{source.split} holds no frames to evaluate")
     local = batch_size // hosts
@@ -138,6 +141,10 @@ def eval_batches(
     numbers = [i * batch_size + host * local + j for i in range(count) for j in range(local)]
     data = grain.MapDataset.source(numbers).map(singles.__getitem__)
     return _iterate(data.batch(local, batch_fn=_stack_of(source)), workers, threads)
+
+
+def _max_points(source: FrameSource, given: int | None) -> int:
+    return given or int(source.metadata.get("radar_points", MAX_RADAR_POINTS))
 
 
 def _stack_of(source: FrameSource) -> Callable[[Sequence[Batch]], Batch]:

@@ -74,7 +74,10 @@ FIELDS: dict[str, Field] = {
     "thermal/valid": Field("mask", "uint8 PNG, 1 = usable pixel (no bonnet, vignette or dead pixel)"),
     **_camera("rgb", _RGB),
     "rgb_from_thermal": Field("matrix", "pose of the thermal camera in the RGB camera; metres", (4, 4)),
-    "radar": Field("points", "points in the thermal camera; columns in the metadata's radar_columns"),
+    "radar": Field(
+        "points",
+        "points in the thermal camera, or the RGB one where there is none; columns in the metadata's radar_columns",
+    ),
     **_camera("nir", _NIR),
     "nir_from_thermal": Field("matrix", "pose of the thermal camera in the NIR camera; metres", (4, 4)),
     **_right("thermal", _THERMAL),
@@ -94,12 +97,21 @@ def check_features(features: Collection[str]) -> None:
     unknown = sorted(set(features) - set(FIELDS))
     if unknown:
         raise BadRecord(f"no such modality: {', '.join(unknown)}; there are {', '.join(FIELDS)}")
-    lacking = sorted({*HEADER, "thermal/image", "thermal/K"} - set(features))
+    lacking = sorted(set(HEADER) - set(features))
     if lacking:
         raise BadRecord(f"every data set has {', '.join(lacking)}")
+    if not {"thermal/image", "rgb/image"} & set(features):
+        raise BadRecord("every data set has thermal/image or rgb/image")
     for camera in sorted({key.split("/")[0] for key in features if "/" in key}):
         if not {f"{camera}/image", f"{camera}/K"} <= set(features):
             raise BadRecord(f"a data set with {camera}/... has {camera}/image and {camera}/K")
+
+
+def stored(keys: Collection[str] | None) -> Collection[str] | None:
+    """What must be decoded for `keys`: a radar column ("radar/z") comes with its points."""
+    if keys is None:
+        return None
+    return {"radar" if key.startswith("radar/") else key for key in keys}
 
 
 def encode(frame: Mapping[str, Any], features: Collection[str], *, depth_scale: float = DEPTH_SCALE) -> bytes:

@@ -76,7 +76,7 @@ class FrameSource:
         if keys is not None:
             self.require(keys)
         try:
-            return _decode(self.raw(i), keys, self.metadata)
+            return _decode(self.raw(i), records.stored(keys), self.metadata)
         except records.BadRecord as error:
             raise UserError(f"{self.where(i)}: {error}; {MEND}") from error
 
@@ -110,7 +110,7 @@ class FrameSource:
         if absent:
             raise UserError(
                 f"the data set {self.name} has no {', '.join(absent)}; it has "
-                f"{', '.join(sorted(self.features - set(records.HEADER)))}"
+                f"{', '.join(k for k in sorted(self.features - set(records.HEADER)) if k[:6] != 'radar/')}"
             )
 
 
@@ -146,11 +146,13 @@ def open_split(root: str | Path, split: str, *, skip_corrupt: bool = False) -> F
         raise UserError(f"{folder} has no split {split!r}; it has {', '.join(counts) or 'none'}")
     described = features.get("featuresDict")
     keys = frozenset(described.get("features", ()) if isinstance(described, dict) else ())
-    if "thermal/image" not in keys:
+    if not keys & {"thermal/image", "rgb/image"}:
         raise UserError(
-            f"{folder} is not in this project's record schema (no thermal/image in features.json); prepare it"
-            " with `tdepth prepare`"
+            f"{folder} is not in this project's record schema (no thermal/image and no rgb/image in features.json); "
+            "prepare it with `tdepth prepare`"
         )
+    if "radar" in keys:
+        keys |= {"radar/valid", *(f"radar/{name}" for name in metadata.get("radar_columns", ()))}
 
     expected = counts[split]
     paths = [folder / shard_name(name, split, suffix, i, len(expected)) for i in range(len(expected))]

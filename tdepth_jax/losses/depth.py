@@ -25,3 +25,10 @@ def silog(
     error = jnp.sqrt(jnp.maximum(square - share * mean**2, 0.0) + 1e-8)  # the root has no slope at 0
     seen = (count > 0).astype(jnp.float32)
     return (error * seen).sum(), seen.sum()
+
+
+def absolute(
+    depth: Float[Array, "b h w 1"], truth: Float[Array, "b h w 1"], mask: Bool[Array, "b h w 1"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(sum, count) of |depth - truth| in metres over the pixels in `mask`."""
+    return jnp.where(mask, jnp.abs(depth - truth), 0.0).sum(), mask.sum().astype(jnp.float32)

@@ -11,8 +11,6 @@ import json
 import math
 import pathlib
 import platform
-import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -22,16 +20,16 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-import tdepth_jax
 from tdepth_jax.data import pipeline, sources
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics import baselines as still
 from tdepth_jax.metrics import segmentation as label_metrics
 from tdepth_jax.metrics.protocols import ALIGNMENTS, PUBLISHED, Protocol, is_indoor, protocols
-from tdepth_jax.reports import frames, html, labels, tables
+from tdepth_jax.reports import frames, html, labels, provenance, tables, uncertainty
 from tdepth_jax.systems.base import System
 from tdepth_jax.training import calibration, evaluator, trajectories
 from tdepth_jax.training.restore import Run, load_run
+from tdepth_jax.training.uncertainty import suited
 
 NO_DEPTH: dict[str, Any] = {  # of a split with poses alone, what a result says of depth
     "without_depth": 0,
@@ -118,6 +116,8 @@ class Request:
 def evaluate_run(workdir: pathlib.Path, request: Request) -> tuple[dict[str, Any], pathlib.Path]:
     """Scores a run and writes `eval/<dataset>-<split>/{metrics.json,report.html}` in it.
 
+    Of a run that predicts a spread, also its calibration (`training.uncertainty.FILE`).
+
     Returns the result and the page's path.
 
     Raises:
@@ -136,7 +136,8 @@ def evaluate_run(workdir: pathlib.Path, request: Request) -> tuple[dict[str, Any
     image_size = tuple(run.config.data.image_size)
     batch_size = request.batch_size or run.config.eval.batch_size
     poses = _poses(run, source, image_size, batch_size) if request.poses else None
-    if evaluator.TRUTH not in source.features:
+    camera, sees = run.system.camera, run.system.sees
+    if evaluator.truth_of(camera) not in source.features:
         if not poses:
             raise UserError(_without_truth(run, source, dataset, split, request))
         result = NO_DEPTH | {"images": len(source), "poses": poses}
@@ -151,6 +152,9 @@ def evaluate_run(workdir: pathlib.Path, request: Request) -> tuple[dict[str, Any
         image_size=image_size,
         batch_size=batch_size,
         protocols=asked,
+        camera=camera,
+        sees=sees,
+        spread=suited(asked, run.system.scale),
         baselines=fitted,
         stride=_stride(len(source), request.max_images, run.config.eval.stride),
         progress=_bar,
@@ -160,9 +164,18 @@ def evaluate_run(workdir: pathlib.Path, request: Request) -> tuple[dict[str, Any
         result["notes"].append(
             "No baselines: the run's training split has no ground-truth depth to fit them on."
         )
+    own = run.config.data
+    kept, said = uncertainty.settle(
+        result,
+        run.system.scale,
+        training=pathlib.PurePath(dataset) == pathlib.PurePath(own.dataset) and split == own.split,
+    )
+    result["notes"] += said
     lead = next(p for p in asked if p.name == html.leading(result)["name"])
-    gallery = _gallery(result, predict, source, image_size, batch_size, lead, request.pictures)
+    gallery = _gallery(run, result, predict, source, batch_size, lead, request.pictures)
     page = html.report(workdir, result, gallery=gallery, history=_history(workdir))
+    if kept:
+        kept.keep(workdir)
     return result, pathlib.Path(page)
 
 
@@ -188,7 +201,10 @@ def _labels(
 
 def overview(result: dict[str, Any]) -> str:
     """What an evaluation prints."""
-    return labels.overview(result) if "classes" in result else tables.overview(result)
+    if "classes" in result:
+        return labels.overview(result)
+    spread = [uncertainty.overview(result["uncertainty"])] if result.get("uncertainty") else []
+    return "\n\n".join([tables.overview(result), *spread])
 
 
 def _poses(run: Run, source: Any, image_size: tuple[int, int], batch_size: int) -> dict[str, Any] | None:
@@ -213,14 +229,16 @@ def _stride(count: int, most: int | None, default: int) -> int:
 def _baselines(run: Run, asked: Sequence[Protocol]) -> evaluator.Baselines | None:
     """Fitted on what the run was trained on; None where that has no depth."""
     source = sources.open_split(run.config.data.dataset, run.config.data.split)
-    if evaluator.TRUTH not in source.features:
+    depth = evaluator.truth_of(run.system.camera)
+    if depth not in source.features:
         return None
 
-    keys = frozenset({evaluator.TRUTH, evaluator.VALID}) & source.features
+    usable = {evaluator.VALID} if run.system.camera == "thermal" else set()
+    keys = frozenset({depth} | usable) & source.features
 
     def read(i: int) -> still.Truth:
         frame = source.read(i, keys)
-        truth, valid = frame.get(evaluator.TRUTH), frame.get(evaluator.VALID)
+        truth, valid = frame.get(depth), frame.get(evaluator.VALID)
         if truth is None:  # this frame has none
             return np.zeros((1, 1), np.float32), None
         return truth, None if valid is None or valid.shape != truth.shape else valid > 0
@@ -229,25 +247,32 @@ def _baselines(run: Run, asked: Sequence[Protocol]) -> evaluator.Baselines | Non
 
 
 def _gallery(
+    run: Run,
     result: Mapping[str, Any],
     predict: evaluator.Predict,
     source: Any,
-    image_size: tuple[int, int],
     batch_size: int,
     protocol: Protocol,
     each: int,
 ) -> frames.Gallery | None:
-    """Worst, typical and best frames, predicted once more."""
+    """Worst, typical and best frames, predicted once more, with what the method explains them by."""
     if each < 1:
         return None
     key = next(p["frames_key"] for p in result["protocols"] if p["name"] == protocol.name)
     picked = frames.pick(result["frames"], key, each=each)
     rows = [row for group in picked.values() for row in group]
     shown = evaluator.revisit(
-        predict, source, [r["example"] for r in rows], image_size=image_size, batch_size=batch_size
+        predict,
+        source,
+        [r["example"] for r in rows],
+        image_size=tuple(run.config.data.image_size),
+        batch_size=batch_size,
+        camera=run.system.camera,
+        sees=run.system.sees,
+        explain=functools.partial(jax.jit(run.system.explain), run.variables) if run.system.explain else None,
     )
     looks = {
-        row["example"]: frames.look(row, f.thermal, f.predicted, f.truth, protocol, f.valid)
+        row["example"]: frames.look(row, f.image, f.predicted, f.truth, protocol, f.valid, f.maps)
         for row, f in zip(rows, shown, strict=True)
     }
     return frames.gallery(
@@ -313,11 +338,11 @@ def _about(
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     facts = [
         ("run", f"{workdir}, step {run.step}, method {run.config.system.name}"),
-        ("command", command()),
+        ("command", provenance.command()),
         ("data", f"{dataset}, split {split}, fingerprint {source.fingerprint}"),
         ("network input", "{} x {} pixels (height x width)".format(*run.config.data.image_size)),
         ("config", "sha256 " + hashlib.sha256(config.encode()).hexdigest()[:16]),
-        ("code", code()),
+        ("code", provenance.code()),
         ("device", f"{len(devices)} x {devices[0].device_kind} ({platform.node()})"),
         ("prediction", "–" if rate is None else f"{rate:.1f} images/s"),
         ("date", now),
@@ -340,33 +365,6 @@ def _about(
 
 def _camera(run: Run, source: Any) -> dict[str, Any] | None:
     return calibration.found(run.system, run.variables, source, image_size=tuple(run.config.data.image_size))
-
-
-def command() -> str:
-    """What was typed to start this process, to be typed again."""
-    program = pathlib.Path(sys.argv[0])
-    if program.parent.name == "tdepth_jax":
-        return shlex.join(["python", "-m", f"tdepth_jax.{program.stem}", *sys.argv[1:]])
-    return shlex.join([program.name, *sys.argv[1:]])
-
-
-def code() -> str:
-    """The package's version, and the commit where it runs from a checkout of this project."""
-    root = pathlib.Path(tdepth_jax.__file__).resolve().parent.parent
-    known = f"tdepth_jax {tdepth_jax.__version__}, jax {jax.__version__}"
-    if not (root / ".git").exists():
-        return known
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return known
-    return f"{known}, commit {done.stdout.strip()}"
 
 
 def _history(workdir: pathlib.Path) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -23,15 +24,17 @@ class Look:
 
     Attributes:
       row: the frame's row of the result ("sequence", "index", "condition", scores by "frames_key").
-      thermal: raw counts as the network got them.
+      image: raw counts or colours as the network got them.
       predicted: the prediction, aligned.
       truth: ground truth; unscored pixels are 0.
+      maps: by name, what the method explains its prediction by: 0 or more, in no unit.
     """
 
     row: Mapping[str, Any]
-    thermal: np.ndarray
+    image: np.ndarray
     predicted: Float[np.ndarray, "h w"]
     truth: Float[np.ndarray, "h w"]
+    maps: Mapping[str, Float[np.ndarray, "u v"]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,11 +104,13 @@ def _picture(look: Look, near: float, far: float, key: str) -> Picture:
         f"{row['sequence']}, frame {row['index']}{condition}: Abs Rel {scores['abs_rel']:.3f}, "
         f"RMSE {scores['rmse']:.2f} m"
     )
+    image = look.image.squeeze()
     panels = {
-        "thermal": stretch(look.thermal.squeeze()),
+        **({"thermal": stretch(image)} if image.ndim == 2 else {"RGB": image}),
         "predicted depth": depth_colours(look.predicted, near, far),
         "ground truth": _dark(depth_colours(look.truth, near, far), known),
         "relative error": _dark(_error_colours(error), known),
+        **{name: overlaid(image, one) for name, one in look.maps.items()},
     }
     return Picture(caption, {name: _fit(image) for name, image in panels.items()})
 
@@ -117,6 +122,16 @@ def stretch(
     low, high = np.percentile(counts, [1, 99]) if limits is None else limits
     level = np.clip((counts - low) / max(high - low, 1e-9), 0, 1)
     return np.repeat(np.round(level * 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def overlaid(image: np.ndarray, level: Float[np.ndarray, "u v"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A map, its largest value brightest, over the image in grey: where the map is 0 the image is seen."""
+    grey = stretch(image) if image.ndim == 2 else np.repeat(image.mean(-1, keepdims=True), 3, -1)
+    h, w = grey.shape[:2]
+    level = level / max(float(level.max()), 1e-12)
+    level = cv2.resize(level.astype(np.float32), (w, h), interpolation=cv2.INTER_LINEAR)[..., None]
+    bright = _colours(level[..., 0], cv2.COLORMAP_INFERNO)
+    return np.round(grey * (1 - level) * 0.6 + bright * level).astype(np.uint8)
 
 
 def depth_colours(
@@ -152,13 +167,14 @@ def _fit(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
 
 def look(
     row: Mapping[str, Any],
-    thermal: np.ndarray,
+    image: np.ndarray,
     predicted: Float[np.ndarray, "h w"],
     truth: Float[np.ndarray, "H W"],
     protocol: Protocol,
     valid: np.ndarray | None = None,
+    maps: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> Look:
     """A frame as `protocol` scored it."""
     use = metrics.scored(truth, valid, protocol)
     known = np.where(use, truth, 0).astype(np.float32)
-    return Look(row, thermal, metrics.align_map(predicted, truth, protocol, valid), known)
+    return Look(row, image, metrics.align_map(predicted, truth, protocol, valid), known, maps)

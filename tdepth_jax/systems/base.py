@@ -53,12 +53,17 @@ class System:
       predict: (variables, batch) -> named outputs: {"depth": Float[b h w 1]} in metres, or {"labels": Int[b h w]} in
         `classes` and, where the method finds edges, "edges" Float[b u v 1] in [0, 1]. It reads the single-frame batch
         of evaluation and of the predict door: "thermal/image" UInt16[b h w 1].
+        Beside depth it may give "spread" Float[b h w 1] > 0, the scale b of a Laplace distribution of ln(depth) around
+        ln(predicted depth): P(|ln d - ln d_true| <= q) = 1 - exp(-q / b).
+      camera: whose depth `predict` gives and evaluation scores: "thermal" or "rgb".
       sees: further batch keys that `predict` reads, of the same batch, depth and labels at their stored size.
       classes: names of the labels that a method learns; what data sets call otherwise is matched by name. None: the
         method gives depth.
       teacher: (variables, batch) -> targets, arrays with a leading batch axis; jitted on its own and run without
         gradient, its result handed to the losses.
       panels: (variables, batch) -> {name: UInt8[n h w 3]} pictures for the log; optional.
+      explain: (variables, batch of evaluation) -> {name: Float[b u v]} maps, 0 or more, that say what a prediction
+        rests on; shown beside it in reports; optional.
       motion: (variables, batch) -> Float[b 4 4], source_from_target of pairs of consecutive frames, the earlier one
         being the target: "thermal/image" UInt16[b 2 h w 1], "thermal/K" [b 3 3], "thermal/valid" Bool[b h w 1] where
         the data set has it; optional. Unless `scale` is "metric", its translations have a scale of their own.
@@ -75,10 +80,12 @@ class System:
     init: Callable[[Array], dict[str, Any]]
     updates: tuple[Update, ...]
     predict: Callable[[dict[str, Any], Batch], dict[str, Array]]
+    camera: str = "thermal"
     sees: frozenset[str] = frozenset()
     classes: tuple[str, ...] = ()
     teacher: Callable[[dict[str, Any], Batch], Any] | None = None
     panels: Callable[[dict[str, Any], Batch], dict[str, Array]] | None = None
+    explain: Callable[[dict[str, Any], Batch], dict[str, Array]] | None = None
     motion: Callable[[dict[str, Any], Batch], Array] | None = None
     intrinsics: Callable[[dict[str, Any], Array], Array] | None = None
     pretrained: Mapping[str, Pretrained] = dataclasses.field(default_factory=dict)

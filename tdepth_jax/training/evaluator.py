@@ -10,17 +10,18 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, UInt16
+from jaxtyping import Bool, Float, UInt8, UInt16
 
 from tdepth_jax.data.pipeline import eval_batches
 from tdepth_jax.data.transforms import resize_valid
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics import depth as metrics
 from tdepth_jax.metrics.protocols import Protocol
-from tdepth_jax.training import scoring
-from tdepth_jax.training.scoring import TRUTH, VALID, Baselines
+from tdepth_jax.metrics.uncertainty import confidence
+from tdepth_jax.training import scoring, uncertainty
+from tdepth_jax.training.scoring import VALID, Baselines, truth_of
 
-INPUTS = frozenset({"thermal/image", "thermal/K"})
+RIG = "rgb_from_thermal"  # where what is measured in the thermal camera's axes lies in the RGB one's
 
 Predict = Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]
 
@@ -32,6 +33,9 @@ def evaluate(
     image_size: tuple[int, int],
     batch_size: int,
     protocols: Sequence[Protocol],
+    camera: str = "thermal",
+    sees: frozenset[str] = frozenset(),
+    spread: Protocol | None = None,
     baselines: Baselines | None = None,
     edges: Sequence[float] = metrics.BAND_EDGES,
     stride: int = 1,
@@ -43,12 +47,15 @@ def evaluate(
     """Scores `predict` on a split with ground-truth depth.
 
     Args:
-      predict: {"thermal/image": UInt16[b h w 1], "thermal/K": Float[b 3 3]} -> {"depth": Float[b h w 1]} in
-        metres; jitted by the caller. Called equally often on every host, always with full batches.
+      predict: {"thermal/image": UInt16[b h w 1], "thermal/K": Float[b 3 3]} (of `camera`) -> {"depth":
+        Float[b h w 1]} in metres; jitted by the caller. Called equally often on every host, always with full batches.
       source: an opened split (`tdepth_jax.data.sources.open_split`).
       image_size: (height, width) the network sees; scoring happens at the ground truth's own size.
       batch_size: over all hosts.
       protocols: what to score under; those that differ in name and averaging alone cost nothing more.
+      camera: whose depth is predicted.
+      sees: further keys that `predict` reads.
+      spread: under what to score the spread of predictions that have one; None: not at all.
       baselines: `metrics.baselines.fit(...)`, scored beside the prediction.
       edges: inner edges of the distance bands, metres.
       stride: score every n-th frame.
@@ -56,19 +63,16 @@ def evaluate(
       progress: wraps the iterator of batches, e.g. in a bar; called as progress(batches, total=n).
 
     Returns:
-      A result that json can write: see `scoring.Scorer.result`, with "images_per_sec" and "stride".
+      A result that json can write: see `scoring.Scorer.result`, with "images_per_sec" and "stride"; and "uncertainty"
+      (`uncertainty.result`) where a spread is predicted, None where it is not to be scored.
 
     Raises:
       UserError: the split has no depth, no frame has any in range, or the predictor gives no depth.
     """
-    if TRUTH not in source.features:
-        raise UserError(
-            f"this split has no {TRUTH}, so depth cannot be scored; "
-            f"it has {', '.join(sorted(source.features))}"
-        )
+    require(source, camera, sees)
     batches = eval_batches(
         source,
-        keys=inputs_of(source) | {TRUTH},
+        keys=inputs_of(source, camera, sees) | {truth_of(camera)},
         image_size=image_size,
         batch_size=batch_size,
         host=host,
@@ -81,6 +85,9 @@ def evaluate(
         progress(batches, total=total),
         frames=source.table,
         protocols=protocols,
+        camera=camera,
+        sees=sees,
+        spread=spread,
         baselines=baselines,
         edges=edges,
         samples=samples,
@@ -94,34 +101,56 @@ def score(
     *,
     frames: np.ndarray,
     protocols: Sequence[Protocol],
+    camera: str = "thermal",
+    sees: frozenset[str] = frozenset(),
+    spread: Protocol | None = None,
     baselines: Baselines | None = None,
     edges: Sequence[float] = metrics.BAND_EDGES,
     samples: int = 1000,
 ) -> dict[str, Any]:
     """`evaluate` of batches already made: those of `eval_batches`, with `frames` their source's table."""
-    scorer = scoring.Scorer(protocols, edges, baselines or {})
-    rows, clock, images = [], Clock(), 0
+    scorer = scoring.Scorer(protocols, edges, baselines or {}, camera=camera)
+    rows, spreads, clock, images = [], [], Clock(), 0
     for batch in batches:
         with clock:
-            predicted = _depth(predict(inputs(batch)))
+            outputs = predict(inputs(batch, camera, sees))
+            predicted = _depth(outputs)
         rows.append(scorer.rows(batch, predicted))
+        if spread and "spread" in outputs:
+            b = np.asarray(outputs["spread"], np.float32)
+            spreads.append(uncertainty.rows(batch, predicted, b, spread, camera))
         images = len(predicted)
     if not rows:
         raise UserError("this split has no frames: nothing can be scored")
-    table = all_hosts(np.concatenate(rows))
+    both = [np.concatenate(rows), *([np.concatenate(spreads)] if spreads else [])]
+    table = all_hosts(np.concatenate(both, axis=1))
     table = table[table[:, scorer.MASK] > 0]
     table = table[np.argsort(table[:, scorer.EXAMPLE], kind="stable")]
-    return {**scorer.result(table, frames, samples), "images_per_sec": clock.rate(images)}
+    result = {**scorer.result(table, frames, samples), "images_per_sec": clock.rate(images)}
+    if spread and spreads:
+        seen = frames[table[:, scorer.EXAMPLE].astype(int)]
+        result["uncertainty"] = uncertainty.result(table[:, rows[0].shape[1] :], seen, spread)
+    elif "spread" in outputs:
+        result["uncertainty"] = None
+    return result
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """A frame as the predictor saw it and what it said: raw counts, metres, metres, usable pixels or None."""
+    """A frame as the predictor saw it and what it said.
 
-    thermal: UInt16[np.ndarray, "h w"]
+    Attributes:
+      image: raw counts [h w] or colours [h w 3].
+      predicted, truth: metres.
+      valid: usable pixels or None.
+      maps: what the method gives to explain itself by (`System.explain`).
+    """
+
+    image: UInt16[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]
     predicted: Float[np.ndarray, "h w"]
     truth: Float[np.ndarray, "H W"]
     valid: Bool[np.ndarray, "H W"] | None
+    maps: Mapping[str, Float[np.ndarray, "u v"]] = dataclasses.field(default_factory=dict)
 
 
 def revisit(
@@ -131,26 +160,42 @@ def revisit(
     *,
     image_size: tuple[int, int],
     batch_size: int,
+    camera: str = "thermal",
+    sees: frozenset[str] = frozenset(),
+    explain: Predict | None = None,
 ) -> list[Frame]:
-    """Predicts single frames once more, in the order given; for pictures."""
+    """Predicts single frames once more, in the order given; for pictures. `explain` is a System's, with variables."""
     found = []
     subset: Any = _Subset(source, examples)
     batches = eval_batches(
         subset,
-        keys=inputs_of(source) | {TRUTH},
+        keys=inputs_of(source, camera, sees) | {truth_of(camera)},
         image_size=image_size,
         batch_size=batch_size,
         host=0,
         hosts=1,
     )
     for batch in batches:
-        predicted = _depth(predict(inputs(batch)))
-        truth = np.asarray(batch[TRUTH])
-        valid = scoring.usable(batch, (truth.shape[1], truth.shape[2]))
+        seen = inputs(batch, camera, sees)
+        outputs = predict(seen)
+        predicted = _depth(outputs)
+        maps = {name: np.asarray(x, np.float32) for name, x in (explain(seen) if explain else {}).items()}
+        if "spread" in outputs:
+            b = np.asarray(outputs["spread"], np.float32)[..., 0]
+            maps["doubt (1 − raw confidence)"] = 1 - confidence(np.where(b > 0, b, np.inf))
+        truth = np.asarray(batch[truth_of(camera)])
+        valid = scoring.usable(batch, (truth.shape[1], truth.shape[2]), camera)
         for i in np.nonzero(batch["mask"])[0]:
             usable = None if valid is None else valid[i, ..., 0]
+            image = (
+                batch[f"{camera}/image"][i].squeeze(-1)
+                if camera == "thermal"
+                else batch[f"{camera}/image"][i]
+            )
             found.append(
-                Frame(batch["thermal/image"][i, ..., 0], predicted[i, ..., 0], truth[i, ..., 0], usable)
+                Frame(
+                    image, predicted[i, ..., 0], truth[i, ..., 0], usable, {n: x[i] for n, x in maps.items()}
+                )
             )
     return found
 
@@ -207,9 +252,24 @@ def headline(result: Mapping[str, Any]) -> dict[str, float]:
     return {k: v for k, v in found.items() if v is not None}
 
 
-def inputs_of(source: Any) -> frozenset[str]:
+def require(source: Any, camera: str, sees: frozenset[str] = frozenset()) -> None:
+    """Raises `UserError` unless the split has the camera's true depth and what the method looks at."""
+    where = f"{source.name}/{source.split}"
+    if truth_of(camera) not in source.features:
+        raise UserError(
+            f"{where} has no {truth_of(camera)}, so depth cannot be scored; "
+            f"it has {', '.join(sorted(source.features))}"
+        )
+    if missing := sees - source.features:
+        raise UserError(
+            f"this run's network looks at {', '.join(sorted(missing))}, which {where} does not have"
+        )
+
+
+def inputs_of(source: Any, camera: str = "thermal", sees: frozenset[str] = frozenset()) -> frozenset[str]:
     """The keys that predictors of depth and of motion see, of those the split has."""
-    return INPUTS | ({VALID} & source.features)
+    optional = {VALID} if camera == "thermal" else {RIG}
+    return frozenset({f"{camera}/image", f"{camera}/K"}) | sees | (optional & source.features)
 
 
 class Clock:
@@ -235,10 +295,15 @@ def _depth(outputs: Mapping[str, Any]) -> Float[np.ndarray, "b h w 1"]:
     return np.asarray(outputs["depth"], np.float32)
 
 
-def inputs(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def inputs(
+    batch: Mapping[str, np.ndarray], camera: str = "thermal", sees: frozenset[str] = frozenset()
+) -> dict[str, np.ndarray]:
     """What the predictor sees, the usable-pixel mask at the image's size as in training."""
-    seen = {key: batch[key] for key in sorted(INPUTS)}
-    if VALID in batch:
+    wanted = (
+        {f"{camera}/image", f"{camera}/K"} | sees | ({RIG} & batch.keys() if camera != "thermal" else set())
+    )
+    seen = {key: batch[key] for key in sorted(wanted)}
+    if camera == "thermal" and VALID in batch:
         size = seen["thermal/image"].shape[1:3]
         seen[VALID] = np.stack([resize_valid(np.asarray(v[..., 0]), size) for v in batch[VALID]])[..., None]
     return seen

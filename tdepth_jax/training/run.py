@@ -123,8 +123,9 @@ def _evaluation(system: System, config: ConfigDict, mesh: jax.sharding.Mesh) -> 
     source = sources.open_split(dataset, config.eval.split)
     if system.classes:
         return _label_evaluation(system, classes.relabelled(source, system.classes), config, mesh)
-    if evaluator.TRUTH not in source.features:
+    if evaluator.truth_of(system.camera) not in source.features:
         return lambda variables: {}
+    evaluator.require(source, system.camera, system.sees)
     asked = protocols(
         config.eval.protocols,
         indoor=is_indoor(source.metadata),
@@ -140,6 +141,8 @@ def _evaluation(system: System, config: ConfigDict, mesh: jax.sharding.Mesh) -> 
             image_size=config.data.image_size,
             batch_size=config.eval.batch_size,
             protocols=asked,
+            camera=system.camera,
+            sees=system.sees,
             stride=config.eval.stride,
             samples=0,
         )

@@ -20,11 +20,15 @@ from tdepth_jax.metrics import depth as metrics
 from tdepth_jax.metrics.baselines import Profile
 from tdepth_jax.metrics.protocols import Protocol
 
-TRUTH = "thermal/depth"
 VALID = "thermal/valid"
 NAMED_FAILURES = 20  # frames named one by one in a result; the rest are counted
 
 Baselines = Mapping[Protocol, tuple[Profile, Profile]]
+
+
+def truth_of(camera: str) -> str:
+    """The key of a camera's true depth."""
+    return f"{camera}/depth"
 
 
 class Scorer:
@@ -32,7 +36,16 @@ class Scorer:
 
     EXAMPLE, MASK, BAD, SUMS = 0, 1, 2, 3
 
-    def __init__(self, protocols: Sequence[Protocol], edges: Sequence[float], baselines: Baselines):
+    def __init__(
+        self,
+        protocols: Sequence[Protocol],
+        edges: Sequence[float],
+        baselines: Baselines,
+        *,
+        camera: str = "thermal",
+    ):
+        self.camera = camera
+        self.regions = metrics.REGIONS if camera == "thermal" else ()  # of temperature
         self.protocols = tuple(protocols)
         self.edges = edges
         self.baselines = baselines
@@ -42,16 +55,17 @@ class Scorer:
         start = self.SUMS
         for key in self.keys:
             for who in ("prediction", *(profile.name for profile in baselines.get(key, ()))):
-                width = (len(self.bands[key]) + len(metrics.REGIONS)) * len(metrics.SUMS)
+                width = (len(self.bands[key]) + len(self.regions)) * len(metrics.SUMS)
                 self._slots[who, key] = slice(start, start + width)
                 start += width
         self._width = start
 
     def rows(self, batch: Mapping[str, np.ndarray], predicted: Float[np.ndarray, "b h w 1"]) -> np.ndarray:
         """A row per frame of the batch; where "mask" is False it says so and means nothing else."""
-        truth, mask = np.asarray(batch[TRUTH]), np.asarray(batch["mask"])
+        truth, mask = np.asarray(batch[truth_of(self.camera)]), np.asarray(batch["mask"])
         size = (truth.shape[1], truth.shape[2])
-        valid, heat = usable(batch, size), _at_size(batch["thermal/image"], size)
+        heat = _at_size(batch["thermal/image"], size) if self.regions else None
+        valid = usable(batch, size, self.camera)
         rows = np.zeros((len(mask), self._width))
         rows[:, self.EXAMPLE] = batch["example"]
         rows[:, self.MASK] = mask
@@ -139,8 +153,8 @@ class Scorer:
                 cuts += [(kind, name, whole[of == name], of == name) for name in found]
         if not ranged:  # whose bands are its averaging
             cuts += [("band", b.name, bands[:, i], every) for i, b in enumerate(self._bands(protocol))]
-            regions = self._all(table, who, protocol)[:, -len(metrics.REGIONS) :]
-            cuts += [("region", name, regions[:, i], every) for i, name in enumerate(metrics.REGIONS)]
+            regions = self._all(table, who, protocol)[:, len(self._bands(protocol)) :]
+            cuts += [("region", name, regions[:, i], every) for i, name in enumerate(self.regions)]
         return [_group(kind, name, rows, sequences[of], protocol, samples) for kind, name, rows, of in cuts]
 
     def _bands(self, protocol: Protocol) -> tuple[metrics.Band, ...]:
@@ -194,9 +208,11 @@ def _group(
     }
 
 
-def usable(batch: Mapping[str, np.ndarray], size: tuple[int, int]) -> np.ndarray | None:
-    """The sensor's usable pixels (no bonnet, no dead pixel) at the ground truth's size."""
-    if VALID not in batch:
+def usable(
+    batch: Mapping[str, np.ndarray], size: tuple[int, int], camera: str = "thermal"
+) -> np.ndarray | None:
+    """The thermal sensor's usable pixels (no bonnet, no dead pixel) at the ground truth's size."""
+    if VALID not in batch or camera != "thermal":
         return None
     return _at_size(batch[VALID], size) > 0.5
 
