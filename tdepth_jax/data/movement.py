@@ -62,10 +62,16 @@ def check(source: FrameSource, offsets: Sequence[int]) -> str:
     """A sentence about a camera that stands in part of the split, or "".
 
     Raises:
-      UserError: it stands nearly always: a parked camera, or a single picture again and again.
+      UserError: it stands nearly always: a parked camera, or a single picture again and again; or the split holds no
+        video at all.
     """
-    found = look(source, offsets)
     where = f"{source.name} ({source.split})"
+    if not source.table["index"].any():
+        raise UserError(
+            f"{where} holds stills, every sequence is a single frame, and this method learns from motion; prepare "
+            "video (without --stills), or train a method that looks at single frames"
+        )
+    found = look(source, offsets)
     if found.share > MOSTLY:
         raise UserError(
             f"{where}: the camera does not move in {found.standing} of the {found.looked} snippets looked at, and a "

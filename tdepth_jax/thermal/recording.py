@@ -65,7 +65,9 @@ def motion_faults(stack: Stack, where: str, *, valid: Mask | None = None) -> lis
     """Of frames spread over a recording: a camera that stands, always or at times, and what moves along with it."""
     if len(stack) < 2:
         said = "it is a single still picture" if len(stack) else "it has no usable frame"
-        return [Fault("still", where, said, "self-supervision needs video from a moving camera")]
+        return [
+            Fault("still", where, said, "self-supervision needs video from a moving camera (else: --stills)")
+        ]
     stood = standing(stack, valid=valid)
     if stood.mean() > 0.8:
         said = (
@@ -78,7 +80,7 @@ def motion_faults(stack: Stack, where: str, *, valid: Mask | None = None) -> lis
                 "static",
                 where,
                 f"in {stood.mean():.0%} of the recording {said}",
-                "self-supervision needs a moving camera: drive, or leave the stop out",
+                "self-supervision needs a moving camera: drive, or leave the stop out (else: --stills)",
             )
         ]
     found = []

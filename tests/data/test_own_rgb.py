@@ -12,8 +12,10 @@ from refusals import sentence
 from rig_scene import landed
 
 from tdepth_jax import prepare
+from tdepth_jax.data import movement
 from tdepth_jax.data.pipeline import eval_batches, train_iterator
 from tdepth_jax.data.sources import open_split
+from tdepth_jax.errors import UserError
 
 H, W, COUNT = 96, 128, 20
 CARD = pathlib.Path(__file__).resolve().parents[2] / "data" / "own.md"
@@ -421,6 +423,8 @@ def test_stills_are_sequences_of_one(tmp_path, capsys):
     assert train.metadata["timestamps"] == "none: stills"
     batch = first_batch(root, offsets=(0,))
     assert batch["rgb/image"].shape == (2, 1, 48, 64, 3)
+    with pytest.raises(UserError, match=r"mine \(train\) holds stills, .* this method learns from motion"):
+        movement.check(train, (-1, 0, 1))
 
 
 def test_stills_left_out_and_stills_without_an_ending(tmp_path, capsys):
