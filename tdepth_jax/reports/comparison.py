@@ -140,14 +140,16 @@ def _warnings(result: Mapping[str, Any]) -> list[str]:
 
 def _notes(result: Mapping[str, Any]) -> list[str]:
     seeds = result["seeds"]
+    over_seeds = f"± is the standard deviation over {seeds} seeds"
     spread = {
-        "depth": f"± is the standard deviation over {seeds} seeds"
+        "depth": over_seeds
         if seeds > 1
         else "[ ] is the 95 % bootstrap interval over sequences and frames of one training run; it does not say how "
         "another seed would do",
-        "pose": f"± is the standard deviation over {seeds} seeds, the published ± over snippets"
+        "pose": f"{over_seeds}, the published ± over snippets"
         if seeds > 1
         else "± is the standard deviation over snippets",
+        "labels": over_seeds if seeds > 1 else "one training run; it does not say how another seed would do",
     }
     notes = [f"Here: {spread[kind]}." for kind in dict.fromkeys(s["kind"] for s in result["scores"])]
     notes += [f"{row['title']}: {row['note']}" for row in result["rows"] if row["note"]]
