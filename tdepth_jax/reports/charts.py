@@ -53,12 +53,15 @@ def lines(
     x: tuple[float, float],
     y: tuple[float, float],
 ) -> str:
-    """Lines between fixed axes, the last on top: (class of the style sheet, x, y)."""
+    """Lines between fixed axes, the last on top: (class of the style sheet, x, y). One point is a dot."""
     frame = _Frame(x, y)
     parts = [frame.axes()]
     for kind, across, up in drawn:
         points = frame.points(np.asarray(across, float), np.asarray(up, float))
         parts.append(f'<polyline class="{kind}" points="{_text(points)}"/>')
+        if len(points) == 1:
+            (u, v), dot = points[0], kind.replace("line", "dot")
+            parts.append(f'<circle class="{dot}" cx="{u:.1f}" cy="{v:.1f}" r="2.5"/>')
     return _svg("".join(parts), alt)
 
 

@@ -54,6 +54,8 @@ def test_lines_share_their_axes():
     assert c[1] == d[1] == pytest.approx((a[1] + b[1]) / 2, abs=0.1)
     assert a[1] > b[1]  # up is up
     assert "coverage <b>" in root.get("aria-label")
+    one = ET.fromstring(charts.lines([("line other", [0.5], [0.5])], "one", x=(0.0, 1.0), y=(0.0, 1.0)))
+    assert next(one.iter(f"{SVG}circle")).get("class") == "dot other"
 
 
 def test_histogram_bars_are_as_high_as_their_counts_and_the_tail_is_gathered():
