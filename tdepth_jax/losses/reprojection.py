@@ -38,13 +38,17 @@ def pair_views(
 ) -> Views:
     """Warps the source of every pair of `PAIRS` into its target, all pairs in one pass.
 
-    `valid` marks the pixels of each frame that may be used; a warped pixel needs them at both ends.
+    `valid` marks the pixels of each frame that may be used; a warped pixel needs them at both ends. Pairs are folded
+    into the batch behind its examples, never before: devices that share out the batch then keep what is theirs.
     """
-    targets, sources = (list(side) for side in zip(*PAIRS, strict=True))
-    pick = lambda x, which: rearrange(x[:, which], "b p h w c -> (p b) h w c")  # noqa: E731
+    targets, sources = zip(*PAIRS, strict=True)
     p, b, channels = len(PAIRS), len(images), images.shape[-1]
-    K = jnp.tile(K, (p, 1, 1))
-    pixels, z = warp.reproject(pick(depth, targets), rearrange(source_from_target, "p b i j -> (p b) i j"), K)
+
+    def pick(x: Array, which: tuple[int, ...]) -> Array:
+        return rearrange(jnp.stack([x[:, i] for i in which], axis=1), "b p h w c -> (b p) h w c")
+
+    K = jnp.repeat(K, p, axis=0)
+    pixels, z = warp.reproject(pick(depth, targets), rearrange(source_from_target, "p b i j -> (b p) i j"), K)
     carried = [pick(images, sources), pick(depth, sources)]
     if valid is not None:
         usable = valid.astype(images.dtype)
@@ -56,7 +60,7 @@ def pair_views(
     source_depth = sampled[..., channels : channels + 1]
     inconsistency = photometric.depth_inconsistency(jnp.maximum(z, camera.MIN_DEPTH), source_depth)
     views = (pick(images, targets), sampled[..., :channels], carried[0], inconsistency, mask)
-    return Views(*(rearrange(v, "(p b) h w c -> p b h w c", b=b) for v in views))
+    return Views(*(rearrange(v, "(b p) h w c -> p b h w c", b=b) for v in views))
 
 
 def pair_terms(
@@ -78,8 +82,8 @@ def pair_terms(
       minimum: whether pairs that share a target compete for each of its pixels, and the best explains it (Godard et
         al. 2019): what one source cannot see, the other may. Each such pair then carries the mean over all of them.
     """
-    fold = lambda x: rearrange(x, "p b h w c -> (p b) h w c")  # noqa: E731
-    unfold = lambda x: rearrange(x, "(p b) h w c -> p b h w c", p=len(PAIRS))  # noqa: E731
+    fold = lambda x: rearrange(x, "p b h w c -> (b p) h w c")  # noqa: E731
+    unfold = lambda x: rearrange(x, "(b p) h w c -> p b h w c", p=len(PAIRS))  # noqa: E731
     target, warped, source = fold(views.target), fold(views.warped), fold(views.source)
     distance = photometric.photometric_distance(target, warped, alpha=alpha)
     weight = 1.0 - fold(views.inconsistency)

@@ -158,7 +158,11 @@ def make(config: ConfigDict) -> System:
         and the pose network's statistics."""
         asked = PAIRS if settings.pose_pairs == "directed" else ((0, 1), (1, 2))
         targets, sources = zip(*asked, strict=True)
-        stack = lambda x, which: jnp.concatenate([x[:, i] for i in which])  # noqa: E731
+
+        def stack(x: Array, which: tuple[int, ...]) -> Array:
+            """Pairs behind the examples, as in `losses.reprojection`."""
+            return rearrange(jnp.stack([x[:, i] for i in which], axis=1), "b p h w c -> (b p) h w c")
+
         first, second = (stack(normalize.standardize(unit), which) for which in (targets, sources))
         motion, mutable = motion_of(params, mutable, first, second, train=True)
         terms = {}
@@ -167,15 +171,15 @@ def make(config: ConfigDict) -> System:
             aligned = jax.lax.stop_gradient(
                 alignment.align(
                     *(stack(unit, targets), stack(unit, sources), stack(depth, targets), motion),
-                    jnp.tile(K, (len(asked), 1, 1)),
-                    None if valid is None else jnp.tile(valid.astype(unit.dtype), (len(asked), 1, 1, 1)),
+                    jnp.repeat(K, len(asked), axis=0),
+                    None if valid is None else jnp.repeat(valid.astype(unit.dtype), len(asked), axis=0),
                     steps=settings.pose_alignment,
                 )
             )
             size = jax.lax.stop_gradient(1.0 / jnp.mean(1.0 / depth))
             terms["pose"] = motion_losses.motion_distance(motion, aligned, size)
             motion = aligned
-        found = dict(zip(asked, rearrange(motion, "(p b) i j -> p b i j", p=len(asked)), strict=True))
+        found = dict(zip(asked, rearrange(motion, "(b p) i j -> p b i j", p=len(asked)), strict=True))
         both = [found[p] if p in found else se3.inverse(found[p[::-1]]) for p in PAIRS]
         return jnp.stack(both), terms, mutable
 
