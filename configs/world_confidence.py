@@ -1,22 +1,17 @@
-"""ThermalWorld: RGB teacher, thermal student and confidence, with labels; world_confidence_adapt goes on without.
+"""ThermalWorld: how far the teacher can be trusted, learnt with labels; after world_confidence_teacher.
 
-  python -m tdepth_jax.prepare world
-  python -m tdepth_jax.train --config=configs/world_confidence.py
-
-The networks are those of world_stage1, from random weights; so is how fast they learn.
+python -m tdepth_jax.train --config=configs/world_confidence.py
 """
 
 from ml_collections import ConfigDict
 
-from configs import world_stage1
+from configs import world_confidence_student
 
 
 def get_config() -> ConfigDict:
-    c = world_stage1.get_config()
-    c.model = {k: v for k, v in c.model.items() if not k.startswith("pose_")}
-    c.model.confidence_widths = (16, 32, 64, 64, 64)
-    c.system = ConfigDict({"name": "confidence"})
-    c.optimizer.name, c.optimizer.weight_decay = "adamw", 0.01
-    c.train = ConfigDict({"steps": 1200, "batch_size": 8, "save_every": 500})
-    c.eval = ConfigDict({"protocols": ("monother",)})
+    c = world_confidence_student.get_config()
+    c.system.update({"thermal_weight": 0.0, "spread_weight": 0.0})
+    c.system.update({"likelihood_weight": 0.1, "confidence_smoothness_weight": 1e-4})
+    c.optimizer.update({"learning_rate": 1e-3, "warmup_steps": 20})
+    c.train.update({"steps": 150, "save_every": 150, "init_from": "runs/world_confidence_teacher"})
     return c

@@ -60,7 +60,14 @@ def get_table() -> Table:
             "that comparison stand in no source of ours, so no number is printed beside these.",
         ),
         world=World(
-            configs={"ms2_confidence": "world_confidence", "vivid_confidence": "world_confidence_adapt"},
+            configs={
+                "ms2_confidence": (
+                    "world_confidence_student",
+                    "world_confidence_teacher",
+                    "world_confidence",
+                ),
+                "vivid_confidence": "world_confidence_adapt",
+            },
             scores=(
                 world("night", "new scene", None),
                 world("day", "new scene by day", "day"),
@@ -68,6 +75,10 @@ def get_table() -> Table:
                 world("fog", "new scene in fog", "fog"),
                 world("old", "the labelled scenes", None, split="test"),
             ),
-            needs={"data/world": "python -m tdepth_jax.prepare world"},
+            needs={
+                "data/world": "python -m tdepth_jax.prepare world",
+                "weights/dinov2_vits14": "python -m tdepth_jax.import_weights dinov2_vits14_pretrain.pth "
+                "-o weights/dinov2_vits14",
+            },
         ),
     )

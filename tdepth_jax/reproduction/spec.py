@@ -97,6 +97,7 @@ class Score:
       dataset: prepared data set; None: the one that the run is scored on by its own config.
       splits: scored one by one and merged, every image alike.
       condition: whose images alone count, e.g. "night"; None: all.
+      radar: what methods that see radar are given (`reports.evaluation.Request.radar`).
     """
 
     name: str
@@ -107,6 +108,7 @@ class Score:
     dataset: str | None = None
     splits: tuple[str, ...] = ("test",)
     condition: str | None = None
+    radar: str = "given"
 
     def __post_init__(self) -> None:
         if self.kind in ("pose", "labels") and len(self.splits) != 1:
@@ -116,9 +118,10 @@ class Score:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class World:
-    """The same rows on ThermalWorld: which config stands for which, and what stands for each score (by its name)."""
+    """The same rows on ThermalWorld: which config stands for which, or which chain of them, and what stands for each
+    score (by its name)."""
 
-    configs: Mapping[str, str]
+    configs: Mapping[str, str | tuple[str, ...]]
     scores: tuple[Score, ...]
     needs: Mapping[str, str]
 
@@ -173,10 +176,14 @@ class Table:
         if self.world is None:
             raise UserError(f"{self.name} cannot be run on ThermalWorld; leave out --world")
         other = self.world.configs
+
+        def twins(stage: Stage) -> tuple[Stage, ...]:
+            names = other[stage.config]
+            chain = (names,) if isinstance(names, str) else names
+            return tuple(dataclasses.replace(stage, config=name) for name in chain)
+
         rows = tuple(
-            dataclasses.replace(
-                row, stages=tuple(dataclasses.replace(s, config=other[s.config]) for s in row.stages)
-            )
+            dataclasses.replace(row, stages=tuple(twin for stage in row.stages for twin in twins(stage)))
             for row in self.rows
         )
         title = f"ThermalWorld, NOT the published data: {self.title}"

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from etils import epath
 from jax import Array
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
@@ -37,12 +38,27 @@ RIG = frozenset({"thermal/image", "rgb/image", "thermal/K", "rgb/K", "rgb_from_t
 
 @dataclasses.dataclass(frozen=True)
 class Model(depth_models.DepthConfig):
-    """Both depth networks, which are alike, and the network that compares them."""
+    """The student's network; the teacher's, which is like it but for what is said here; and the one that compares."""
 
-    backbone_weights: str | None = None  # folder written by import_weights, for both; None = random
-    rgb_weights: str | None = None  # the teacher's, where they are others
+    backbone_weights: str | None = None  # folder written by import_weights; None = random
+    teacher_weights: str | None = None  # the teacher's; None = those of the student
+    teacher_backbone: str | None = None
+    teacher_vit_dim: int | None = None
+    teacher_vit_depth: int | None = None
+    teacher_vit_heads: int | None = None
+    teacher_vit_patch: int | None = None
+    teacher_vit_pos_grid: int | None = None
+    teacher_output_gain: float | None = None
     confidence_widths: tuple[int, ...] = models.WIDTHS
     spread_width: int = 32  # of the head that says the student's own spread; 0 = none
+
+    @property
+    def teacher(self) -> depth_models.DepthConfig:
+        own = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(depth_models.DepthConfig)
+        }
+        said = {name: getattr(self, f"teacher_{name}", None) for name in own}
+        return depth_models.DepthConfig(**own | {k: v for k, v in said.items() if v is not None})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +71,7 @@ class Settings:
     )
     normalization: str = "frame"  # of counts to about [0, 1]: full_scale | frame
     weighting: str = "confidence"  # of the distillation: confidence | plain (every pixel of the mask alike)
-    train_rgb: bool = True  # whether the supervised stage trains the teacher
+    train_rgb: str = "all"  # what the supervised stage trains of the teacher: all | head | nothing
     thermal_weight: float = 1.0  # SILog of the student
     rgb_weight: float = 1.0  # SILog of the teacher
     silog_scale: float = 10.0
@@ -85,9 +101,24 @@ class Settings:
         if self.stage == "supervised":
             found |= {"thermal": self.thermal_weight, "likelihood": self.likelihood_weight}
             found |= {"confidence_smoothness": self.confidence_smoothness_weight}
-            if self.train_rgb:
+            if self.train_rgb != "nothing":
                 found |= {"rgb": self.rgb_weight, "smoothness": self.smoothness_weight}
         return {name: weight for name, weight in found.items() if weight}
+
+    @property
+    def teaches(self) -> bool:
+        """Whether the teacher itself is taught."""
+        return "rgb" in self.weights
+
+    @property
+    def looks(self) -> bool:
+        """Whether the student's view matters to any loss; if not, the teacher is trained alone."""
+        return bool(self.weights.keys() - {"rgb", "smoothness"})
+
+    @property
+    def compares(self) -> bool:
+        """Whether the two views are compared; if not, the student is trained by labels alone."""
+        return bool({"distill", "likelihood", "confidence_smoothness"} & self.weights.keys())
 
 
 def make(config: ConfigDict) -> System:
@@ -97,7 +128,7 @@ def make(config: ConfigDict) -> System:
     if not model.spread_width:
         settings = dataclasses.replace(settings, spread_weight=0.0)
     supervised = settings.stage == "supervised"
-    net = depth_models.DepthNet(model)
+    nets = {"thermal": depth_models.DepthNet(model), "rgb": depth_models.DepthNet(model.teacher)}
     comparing = models.ConfidenceNet(model.confidence_widths, dtype=model.compute_dtype)
     spreading = models.SpreadHead(model.spread_width)
     height, width = config.data.image_size
@@ -106,7 +137,8 @@ def make(config: ConfigDict) -> System:
         thermal, rgb, compare, spread = jax.random.split(rng, 4)
         image = jnp.zeros((1, height, width, 1))
         cues = jnp.zeros((1, height, width, models.CUES))
-        params = {name: net.init(key, image)["params"] for name, key in (("thermal", thermal), ("rgb", rgb))}
+        keys = {"thermal": thermal, "rgb": rgb}
+        params: dict[str, Any] = {name: net.init(keys[name], image)["params"] for name, net in nets.items()}
         found = comparing.init(compare, cues)
         params["confidence"] = found["params"]
         if model.spread_width:
@@ -115,14 +147,14 @@ def make(config: ConfigDict) -> System:
         return {"params": params, "batch_stats": {"confidence": found["batch_stats"]}}
 
     def view(variables: dict[str, Any], name: str, images: Array) -> tuple[Array, Array]:
-        """(depth [b h w 1], features [b h w c]) of standardised images."""
-        found: Any = net.apply({"params": variables["params"][name]}, images, features=True)
+        """(depth [b h w 1], features [b u v c]) of standardised images."""
+        found: Any = nets[name].apply({"params": variables["params"][name]}, images, features=True)
         depth, features = found
-        return depth, bilinear(features.astype(jnp.float32), depth.shape[1:3])
+        return depth, features.astype(jnp.float32)
 
     def spread_of(params: Params, features: Array) -> Array:
         spread: Any = spreading.apply({"params": params["spread"]}, features)
-        return spread
+        return bilinear(spread, (height, width))
 
     def teacher(variables: dict[str, Any], batch: Batch) -> dict[str, Array]:
         depth, features = view(variables, "rgb", _colours(batch))
@@ -148,47 +180,45 @@ def make(config: ConfigDict) -> System:
         params: Params, mutable: Params, batch: Batch, targets: Any, rng: Array
     ) -> tuple[dict[str, Term], Params]:
         variables = {"params": params}
-        thermal = _counts(batch, settings)
-        ours = view(variables, "thermal", thermal)
-        live = targets or teacher(variables, batch)
-        theirs, known = _sound(jax.lax.stop_gradient(live), batch)
-        seen, mutable = compare(params, mutable, batch, ours, theirs, train=supervised)
-        mask = _distilled(seen, theirs["depth"], known, settings)
-        weight = (
-            seen["confidence"] if settings.weighting == "confidence" else jnp.ones_like(seen["confidence"])
-        )
-        terms = {"distill": losses.confident_distance(seen["depth"], theirs["depth"], weight, mask)}
-        terms["valid_share"] = mask.sum(dtype=jnp.float32), jnp.float32(mask.size)
-        terms["confidence"] = jnp.where(known, seen["confidence"], 0.0).sum(), known.sum(dtype=jnp.float32)
+        terms: dict[str, Term] = {}
+        if settings.teaches:
+            targets = teacher(variables, batch)  # live: it is taught itself
+            terms |= _teacher_terms(batch, targets["depth"], settings)
+        if not settings.looks:
+            return terms, mutable
+        ours = view(variables, "thermal", _counts(batch, settings))
+        spread = spread_of(params, ours[1]) if settings.spread_weight else None
         if supervised:
-            terms |= _taught(batch, ours[0], live["depth"], seen["confidence"], settings)
-        if settings.spread_weight:
-            terms["spread"] = _spread_term(
-                batch, ours, seen, theirs, mask, functools.partial(spread_of, params), settings
-            )
-        used = {**settings.weights, "valid_share": 0.0, "confidence": 0.0}
-        return {name: term for name, term in terms.items() if name in used}, mutable
+            terms |= _student_terms(batch, ours[0], spread, settings)
+        if settings.compares:
+            theirs, known = _sound(jax.lax.stop_gradient(targets or teacher(variables, batch)), batch)
+            seen, mutable = compare(params, mutable, batch, ours, theirs, train=supervised)
+            terms |= _comparing_terms(batch, seen, theirs["depth"], known, spread, settings)
+        return terms, mutable
 
     def predict(variables: dict[str, Any], batch: Batch) -> dict[str, Array]:
+        if not settings.looks:
+            return {"depth": teacher(variables, batch)["depth"]}
         depth, features = view(variables, "thermal", _counts(batch, settings))
         if not model.spread_width:
             return {"depth": depth}
         return {"depth": depth, "spread": spread_of(variables["params"], features)}
 
     def panels(variables: dict[str, Any], batch: Batch) -> dict[str, Array]:
-        """A row an image: thermal image and inverse depth, colour image and inverse depth, confidence."""
+        """A row an image: thermal image and inverse depth, colour image and inverse depth, and the confidence, its
+        logarithm from 1/1000 (black) to 1 (white)."""
         params = variables["params"]
         mutable = {name: tree for name, tree in variables.items() if name != "params"}
         thermal = _counts(batch, settings)
         ours = view(variables, "thermal", thermal)
         theirs, known = _sound(teacher(variables, batch), batch)
         seen, _ = compare(params, mutable, batch, ours, theirs, train=False)
-        trust = jnp.where(known, seen["confidence"], 0.0)
+        trust = 1 + jnp.log10(jnp.where(known, seen["confidence"], 1e-3)) / 3
         grey = [
             thermal * normalize.STD + normalize.MEAN,
             _near(ours[0]),
             _near(theirs["depth"]),
-            trust / trust.max(),
+            trust,
         ]
         shown = [jnp.repeat(x, 3, axis=-1) for x in grey]
         shown.insert(2, _single(batch["rgb/image"]) / 255)
@@ -196,31 +226,30 @@ def make(config: ConfigDict) -> System:
             "views_and_confidence": jnp.clip(jnp.concatenate(shown, axis=2) * 255, 0, 255).astype(jnp.uint8)
         }
 
-    trained = [r"thermal/.*"] + ([r"spread/.*"] if settings.spread_weight else [])
-    if supervised:
-        trained += [r"confidence/.*"] + ([r"rgb/.*"] if settings.train_rgb else [])
     tx = optimizers.make(configs.section(config, "optimizer"), steps=config.train.steps)
     if settings.backbone_rate != 1:
         tx = optimizers.slowed(tx, r"(thermal|rgb)/(vit|head)/.*", settings.backbone_rate)
-    labels = {"thermal/depth"} | (
-        {"rgb/depth"} if settings.train_rgb or settings.likelihood_weight else set()
-    )
+    alone = not settings.looks
     return System(
-        needs=RIG | (labels if supervised else set()),
-        wants=frozenset({"thermal/valid"}),
+        needs=_needs(settings),
+        wants=frozenset() if alone else frozenset({"thermal/valid"}),
         offsets=(0,),
         init=init,
-        updates=(Update(name="all", trainable=tuple(trained), loss=loss, weights=settings.weights, tx=tx),),
+        updates=(
+            Update(name="all", trainable=_trained(settings), loss=loss, weights=settings.weights, tx=tx),
+        ),
         predict=predict,
-        teacher=None if supervised and settings.train_rgb else teacher,
-        panels=panels,
+        camera="rgb" if alone else "thermal",
+        sees=frozenset({"rgb/image"} if alone else ()),
+        teacher=teacher if settings.compares and not settings.teaches else None,
+        panels=panels if settings.compares else None,
         pretrained={
             **pretrained.of_depth_net("thermal", model.backbone_weights, output=model.output),
             **pretrained.of_depth_net(
-                "rgb", model.rgb_weights or model.backbone_weights, output=model.output
+                "rgb", model.teacher_weights or model.backbone_weights, output=model.output
             ),
         },
-        inherits=() if supervised else (r"rgb/.*", r"confidence/.*", r"thermal/.*"),
+        inherits=_inherited(model, settings),
         scale="metric",
     )
 
@@ -232,6 +261,7 @@ def _check(model: Model, settings: Settings) -> None:
         stage=("supervised", "label_free"),
         normalization=("full_scale", "frame"),
         weighting=("confidence", "plain"),
+        train_rgb=("all", "head", "nothing"),
     )
     if model.output == "bins":
         raise UserError(
@@ -241,6 +271,39 @@ def _check(model: Model, settings: Settings) -> None:
         raise UserError("system: give at least one loss a weight, and none a negative one")
     if not 0 < settings.kept_errors <= 1 or not 0 <= settings.similarity_share < 1:
         raise UserError("system.kept_errors must lie in (0, 1] and system.similarity_share in [0, 1)")
+
+
+def _needs(settings: Settings) -> frozenset[str]:
+    needs = {"rgb/image", "rgb/depth"} if settings.teaches else set()
+    if settings.looks:
+        needs |= {"thermal/image"} | ({"thermal/depth"} if settings.stage == "supervised" else set())
+    if settings.compares:
+        needs |= RIG | ({"rgb/depth"} if "likelihood" in settings.weights else set())
+    return frozenset(needs)
+
+
+def _trained(settings: Settings) -> tuple[str, ...]:
+    """Patterns of the parameters that the losses with a weight train."""
+    terms = settings.weights.keys()
+    found = [r"thermal/.*"] if {"thermal", "distill"} & terms else []
+    found += [r"spread/.*"] if "spread" in terms else []
+    found += [r"confidence/.*"] if "likelihood" in terms else []
+    found += (
+        {"all": [r"rgb/.*"], "head": [r"rgb/(head|metric_bins)/.*"]}[settings.train_rgb]
+        if settings.teaches
+        else []
+    )
+    return tuple(found)
+
+
+def _inherited(model: Model, settings: Settings) -> tuple[str, ...]:
+    """What must come from another run: left random, it would teach noise."""
+    if settings.stage == "label_free":
+        return (r"rgb/.*", r"confidence/.*", r"thermal/.*")
+    imported = model.teacher_weights and (epath.Path(model.teacher_weights) / "head").exists()
+    teacher = settings.compares and not settings.teaches and not imported
+    student = settings.compares and "thermal" not in settings.weights
+    return (*([r"rgb/.*"] if teacher else []), *([r"thermal/.*"] if student else []))
 
 
 def _single(stack: Array) -> Array:
@@ -266,10 +329,9 @@ def _colours(batch: Batch) -> Float[Array, "b h w 3"]:
 def _sound(theirs: dict[str, Array], batch: Batch) -> tuple[dict[str, Array], Bool[Array, "b h w 1"]]:
     """The teacher's targets with numbers everywhere, and where they were any: an RGB frame, and a finite depth."""
     there = (_single(batch["rgb/image"]) > 0).any(axis=(1, 2, 3))
-    known = jnp.isfinite(theirs["depth"]) & jnp.isfinite(theirs["features"]).all(axis=-1, keepdims=True)
-    known &= there[:, None, None, None] & (theirs["depth"] > 0)
-    clean = {name: jnp.where(known, value, 1.0) for name, value in theirs.items()}
-    return clean, known
+    known = jnp.isfinite(theirs["depth"]) & (theirs["depth"] > 0) & there[:, None, None, None]
+    features = jnp.nan_to_num(theirs["features"], posinf=0.0, neginf=0.0)
+    return {"depth": jnp.where(known, theirs["depth"], 1.0), "features": features}, known
 
 
 def _rig(batch: Batch) -> tuple[Array, Array, Array]:
@@ -289,12 +351,13 @@ def _cues(
     difference of depths (-1 where one is missing), the student's depth, the teacher's depth, the colour image.
     """
     thermal_K, rgb_K, thermal_from_rgb = _rig(batch)
+    features, other = (bilinear(x, depth.shape[1:3]) for x in (features, theirs["features"]))
     seen = rig.seen_by_other(theirs["depth"], rgb_K, depth, thermal_K, thermal_from_rgb)
     ours, distance = jax.lax.stop_gradient((features, depth))
-    here = _likeness(theirs["features"], warp.sample(ours, seen.pixels, padding="zeros")[0])
+    here = _likeness(other, warp.sample(ours, seen.pixels, padding="zeros")[0])
     points = se3.transform(se3.inverse(thermal_from_rgb), camera.backproject(distance, thermal_K))
     landed, _ = camera.project(points, rgb_K)
-    there = _likeness(ours, warp.sample(theirs["features"], landed, padding="zeros")[0])
+    there = _likeness(ours, warp.sample(other, landed, padding="zeros")[0])
     there = jnp.where(seen.visible, warp.nearest(there, seen.pixels), 0.0)
     difference = jnp.abs(theirs["depth"] - seen.depth)
     visible = seen.visible if settings.occlusion else _inside(seen.pixels, depth.shape)
@@ -343,52 +406,57 @@ def _labelled(depth: Array, truth: Array, settings: Settings) -> Bool[Array, "b 
     return losses.between(jnp.abs(depth - truth), known, high=settings.kept_errors)
 
 
-def _taught(
-    batch: Batch, ours: Array, theirs: Array, confidence: Array, settings: Settings
-) -> dict[str, Term]:
-    """What labels teach: both depths, and the confidence in the teacher's."""
+def _silog(depth: Array, truth: Array, settings: Settings) -> Term:
+    mask = _labelled(depth, truth, settings)
+    total, count = depth_losses.silog(depth, truth, mask, share=settings.scale_share)
+    return settings.silog_scale * total, count
 
-    def silog(depth: Array, truth: Array) -> Term:
-        mask = _labelled(depth, truth, settings)
-        total, count = depth_losses.silog(depth, truth, mask, share=settings.scale_share)
-        return settings.silog_scale * total, count
 
-    terms = {"thermal": silog(ours, batch["thermal/depth"])}
-    if settings.train_rgb or settings.likelihood_weight:
-        truth = batch["rgb/depth"]
-        mask = _labelled(theirs, truth, settings)
-        terms["likelihood"] = losses.confidence_likelihood(
-            theirs - truth, confidence, mask, log_weight=settings.log_weight
-        )
-    if settings.train_rgb:
-        terms["rgb"] = silog(theirs, batch["rgb/depth"])
-        terms["smoothness"] = losses.guided_smoothness(theirs, _single(batch["rgb/image"]) / 255)
-    guide = jax.lax.stop_gradient(_near(theirs))
-    terms["confidence_smoothness"] = losses.guided_smoothness(confidence, guide)
+def _teacher_terms(batch: Batch, depth: Array, settings: Settings) -> dict[str, Term]:
+    """What labels teach the teacher."""
+    return {
+        "rgb": _silog(depth, batch["rgb/depth"], settings),
+        "smoothness": losses.guided_smoothness(depth, _single(batch["rgb/image"]) / 255),
+    }
+
+
+def _student_terms(batch: Batch, depth: Array, spread: Array | None, settings: Settings) -> dict[str, Term]:
+    """What labels teach the student: its depth, and how wrong it is."""
+    truth = batch["thermal/depth"]
+    terms = {"thermal": _silog(depth, truth, settings)}
+    if spread is not None:
+        known = (truth > settings.min_depth) & (truth < settings.max_depth)
+        error = jnp.log(depth) - jnp.log(jnp.where(known, truth, 1.0))
+        terms["spread"] = losses.spread_likelihood(error, spread, known.astype(jnp.float32))
     return terms
 
 
-def _spread_term(
-    batch: Batch,
-    ours: tuple[Array, Array],
-    seen: dict[str, Array],
-    theirs: dict[str, Array],
-    mask: Array,
-    spread_of: Any,
-    settings: Settings,
-) -> Term:
-    """The student's own spread: against its labels, or without any against the teacher as far as that is trusted."""
-    depth, features = ours
-    spread = spread_of(features)
+def _comparing_terms(
+    batch: Batch, seen: dict[str, Array], depth: Array, known: Array, spread: Array | None, settings: Settings
+) -> dict[str, Term]:
+    """What the two views teach: the student by the teacher's depth, the confidence by the teacher's labels, and without
+    labels the student's spread by the teacher as far as that is trusted."""
+    trust, mask = seen["confidence"], _distilled(seen, depth, known, settings)
+    weight = trust if settings.weighting == "confidence" else jnp.ones_like(trust)
+    terms = {
+        "valid_share": (mask.sum(dtype=jnp.float32), jnp.float32(mask.size)),
+        "confidence": (jnp.where(known, trust, 0.0).sum(), known.sum(dtype=jnp.float32)),
+        "distill": losses.confident_distance(seen["depth"], depth, weight, mask),
+        "confidence_smoothness": losses.guided_smoothness(trust, _near(depth)),
+    }
     if settings.stage == "supervised":
-        truth = batch["thermal/depth"]
-        known = (truth > settings.min_depth) & (truth < settings.max_depth)
-        error = jnp.log(depth) - jnp.log(jnp.where(known, truth, 1.0))
-        return losses.spread_likelihood(error, spread, known.astype(jnp.float32))
-    there, _ = warp.sample(spread, jax.lax.stop_gradient(seen["pixels"]))
-    error = jnp.log(jnp.where(mask, seen["depth"], 1.0)) - jnp.log(jnp.where(mask, theirs["depth"], 1.0))
-    weight = jnp.where(mask, jax.lax.stop_gradient(seen["confidence"]), 0.0)
-    return losses.spread_likelihood(error, there, weight)
+        if settings.likelihood_weight:
+            error = depth - batch["rgb/depth"]
+            mask = _labelled(depth, batch["rgb/depth"], settings)
+            terms["likelihood"] = losses.confidence_likelihood(
+                error, trust, mask, log_weight=settings.log_weight
+            )
+    elif spread is not None:
+        there, _ = warp.sample(spread, jax.lax.stop_gradient(seen["pixels"]))
+        error = jnp.log(jnp.where(mask, seen["depth"], 1.0)) - jnp.log(jnp.where(mask, depth, 1.0))
+        trusted = jnp.where(mask, jax.lax.stop_gradient(trust), 0.0)
+        terms["spread"] = losses.spread_likelihood(error, there, trusted)
+    return terms
 
 
 def _near(depth: Array) -> Float[Array, "b h w 1"]:
