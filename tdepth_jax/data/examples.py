@@ -101,7 +101,10 @@ class Viewed:
         centre = frames[self.offsets.index(0)]
         example: Example = {"example": np.int64(centre["example"])}
         for number, camera in enumerate(CAMERAS, start=1):
-            if f"{camera}/image" not in centre:
+            if not (keys := {key for key in self.keys if key.startswith(f"{camera}/")}):
+                continue
+            if any(f"{camera}/image" not in frame for frame in frames):
+                example |= _missed(keys, self.size, (len(frames),))
                 continue
             stored = centre[f"{camera}/image"].shape[:2]
             if any(frame[f"{camera}/image"].shape[:2] != stored for frame in frames):
@@ -116,7 +119,7 @@ class Viewed:
             )
             example |= self._camera(camera, frames, centre, view)
         if "rgb_from_thermal" in self.keys:
-            motion = centre["rgb_from_thermal"]
+            motion = centre.get("rgb_from_thermal", UNKNOWN_POSE)
             example["rgb_from_thermal"] = transforms.flip_transform(motion) if flip else motion
         if _radar(self.keys):
             example |= radar_arrays(
@@ -150,6 +153,23 @@ class Viewed:
 UNKNOWN_POSE = np.full((4, 4), np.nan, np.float32)
 
 
+def _missed(keys: set[str], size: Size, frames: tuple[int, ...]) -> Example:
+    """What stands for a camera that missed the moment: a black image, K and pose NaN, no depth, no labels, no valid
+    pixel. `frames` is (T,) of a snippet, () of a single frame."""
+    empty = {
+        "K": np.full((3, 3), np.nan, np.float32),
+        "world_from_camera": np.full((*frames, 4, 4), np.nan, np.float32),
+        "depth": np.zeros((*size, 1), np.float32),
+        "labels": np.full(size, records.IGNORE, np.int32),
+        "valid": np.zeros((*size, 1), bool),
+    }
+    images = {
+        "rgb/image": np.zeros((*frames, *size, 3), np.uint8),
+        "thermal/image": np.zeros((*frames, *size, 1), np.uint16),
+    }
+    return {key: images[key] if key in images else empty[key.split("/")[1]] for key in keys}
+
+
 @dataclasses.dataclass(frozen=True)
 class Singles:
     """Single frames for evaluation: images at `size`, what they are scored against at the stored size.
@@ -176,8 +196,10 @@ class Singles:
         for camera in CAMERAS:
             if f"{camera}/image" in frame:
                 example |= self._camera(camera, frame)
+            elif keys := {key for key in self.keys if key.startswith(f"{camera}/")}:
+                example |= _missed(keys, self.size, ())
         if "rgb_from_thermal" in self.keys:
-            example["rgb_from_thermal"] = frame["rgb_from_thermal"]
+            example["rgb_from_thermal"] = frame.get("rgb_from_thermal", UNKNOWN_POSE)
         if _radar(self.keys):
             columns = tuple(self.source.metadata.get("radar_columns", ()))
             example |= radar_arrays(frame.get("radar"), columns, self.max_points, flip=False, keys=self.keys)

@@ -88,7 +88,8 @@ FIELDS: dict[str, Field] = {
 OPTIONAL = frozenset(
     key
     for key in FIELDS
-    if key.endswith(("/depth", "/labels", "/valid", "/world_from_camera")) or key == "radar"
+    if key.endswith(("/depth", "/labels", "/valid", "/world_from_camera"))
+    or key in ("radar", "rgb/image", "rgb/K", "rgb_from_thermal")  # a second camera may miss a frame
 )
 
 

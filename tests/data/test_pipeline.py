@@ -349,3 +349,29 @@ def test_sizes_that_do_not_batch_are_named(tmp_path):
     Toy(data_dir=tmp_path, name="changing", specs={"train": ((),)}, make=changing).prepare()
     with pytest.raises(UserError, match="differ in size; a sequence must keep one size"):
         take(open_split(tmp_path / "changing", "train"), 1, offsets=(0, 1), batch_size=1)
+
+
+def test_a_camera_that_missed_a_moment_is_black_and_has_no_numbers(tmp_path):
+    def frames(spec):
+        for i in range(4):
+            frame = {**toy_frame(), "index": i}
+            lost = {"rgb/image", "rgb/K", "rgb_from_thermal"} if i == 1 else set()
+            yield {key: value for key, value in frame.items() if key not in lost}
+
+    Toy(data_dir=tmp_path, specs={"train": ((),)}, make=frames).prepare()
+    source = open_split(tmp_path / "toy", "train")
+    (batch,) = take(source, 1, offsets=(0,), augment=None)
+    singles = evaluated(source)[0]
+    for found in (batch, singles):
+        missed = found["example"] == 1
+        assert missed.sum() == 1
+        images = found["rgb/image"].reshape(4, -1)
+        assert not images[missed].any()
+        assert images[~missed].any(axis=1).all()
+        for key in ("rgb/K", "rgb_from_thermal"):
+            assert np.isnan(found[key][missed]).all()
+            assert np.isfinite(found[key][~missed]).all()
+        assert found["thermal/image"][missed].any()
+    # Of a snippet all three moments count.
+    (batch,) = take(source, 1, augment=None, batch_size=2)
+    assert not batch["rgb/image"].any()
