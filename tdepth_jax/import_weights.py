@@ -1,4 +1,4 @@
-"""Published weights to this package's: DINOv2, its depth heads, Depth Anything V1/V2, torchvision's ResNets.
+"""Published weights to this package's: DINOv2, its depth heads, Depth Anything V1/V2, ZoeDepth, torchvision's ResNets.
 
   tdepth import_weights dinov2_vitb14_pretrain.pth -o weights/dinov2_vitb14 --verify
   python -m tdepth_jax.train --config=... --config.model.backbone_weights=weights/dinov2_vitb14
@@ -40,6 +40,10 @@ def parser() -> argparse.ArgumentParser:
         help="the range of a metric model, e.g. 80 outdoors, 20 indoors; relative and metric files look alike",
     )  # fmt: skip
     p.add_argument(
+        "--branch", choices=("thermal", "rgb"),
+        help="of MonoTher-Depth's file, which holds two networks, the one to take; default thermal",
+    )  # fmt: skip
+    p.add_argument(
         "--verify", action="store_true",
         help="run the imported backbone and compare its features with the reference code's, where this package ships "
         "them for these weights; weights that give others are not written",
@@ -50,7 +54,12 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     flags = parser().parse_args(argv)
     report = import_weights(
-        *flags.file, output=flags.output, head=flags.head, metric=flags.metric, verify=flags.verify
+        *flags.file,
+        output=flags.output,
+        head=flags.head,
+        metric=flags.metric,
+        branch=flags.branch,
+        verify=flags.verify,
     )
     print(report)
 
@@ -60,9 +69,12 @@ def import_weights(
     output: str | pathlib.Path,
     head: str | None = None,
     metric: float = 0.0,
+    branch: str | None = None,
     verify: bool = False,
 ) -> str:
-    """Writes `output`/vit and/or `output`/head (Orbax, float32, flat) and `output`/import.json; returns a report.
+    """Writes `output`/vit, /head, /metric_bins, whichever there are (Orbax, float32, flat) and /import.json.
+
+    Returns a report.
 
     Raises UserError for files that are damaged, partial, unsafe or of an unknown kind, and for weights that `verify`
     finds to give other features than the reference code, before anything is written.
@@ -75,7 +87,7 @@ def import_weights(
     state, others = _read(files)
     where = " + ".join(map(str, files))
     try:
-        converted = convert.convert(state)
+        converted = convert.convert(state, branch=branch)
         settings = convert.model_settings(converted.facts, head=head, metric=metric)
         digests = {part: _digest({part: _flat(tree)}) for part, tree in converted.params.items()}
         verdict = golden_features.verdict(converted, digests) if verify else ""

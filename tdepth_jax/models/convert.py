@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 
 from tdepth_jax.errors import UserError
 from tdepth_jax.models import names
+from tdepth_jax.models.bins import BinsConfig, MetricBins
+from tdepth_jax.models.depth import DepthConfig
 from tdepth_jax.models.dpt import DPT, DPTConfig
 from tdepth_jax.models.resnet import VARIANTS as RESNETS
 from tdepth_jax.models.resnet import ResNet
@@ -24,12 +27,12 @@ class Converted:
     """What a checkpoint held.
 
     Attributes:
-      params: {"vit": tree} and/or {"head": tree}, as `DepthNet` has them, or {"resnet": tree} and its
-        "batch_stats" under "resnet_statistics"; float32.
+      params: {"vit": tree} and/or {"head": tree}, with it {"metric_bins": tree}, as `DepthNet` has them, or
+        {"resnet": tree} and its "batch_stats" under "resnet_statistics"; float32.
       mapped: (published name, path here, shape here) of every array used.
       ignored: (published name, reason) of every array not used.
       facts: what the arrays say about the model: dim, depth, heads, patch, registers, pos_grid, ffn, the
-        convention for resizing position embeddings, the head's style and widths.
+        convention for resizing position embeddings, the head's style and widths, the bins.
     """
 
     params: dict[str, Any]
@@ -38,16 +41,25 @@ class Converted:
     facts: dict[str, Any]
 
 
-def convert(state: Mapping[str, np.ndarray]) -> Converted:
+def convert(state: Mapping[str, np.ndarray], *, branch: str | None = None) -> Converted:
     """Recognises a checkpoint by its names and shapes, whichever library wrote it.
 
+    Of a file with a thermal and an RGB network (MonoTher-Depth) it takes the `branch` said, thermal where None.
+
     Raises UserError, naming the first offenders, for names that no published file has, for parts that are
-    missing, and for shapes that do not fit each other.
+    missing, for shapes that do not fit each other, and for a branch said of a file that has one network.
     """
+    two = any(names.branch(name)[1] == "rgb" for name in state)
+    if branch and not two:
+        raise UserError(f"--branch={branch}: the file holds one network, so leave it out")
     found: dict[str, dict[str, np.ndarray]] = {part: {} for part, _ in names.TABLES}
     mapped, ignored, unknown = [], [], []
     for name, array in state.items():
-        where = names.place(name)
+        bare, of = names.branch(name)
+        if two and not bare.startswith("conf_net.") and of != (branch or "thermal"):
+            ignored.append((name, f"of the {of} branch (--branch={of} takes it)"))
+            continue
+        where = names.place(bare)
         if where is None:
             unknown.append(name)
         elif where[0] == "ignored":
@@ -58,8 +70,8 @@ def convert(state: Mapping[str, np.ndarray]) -> Converted:
             mapped.append((name, f"{part}/{path}", laid.shape))
     if not mapped:
         raise UserError(
-            f"none of the {len(state)} arrays has a name that a DINOv2, Depth Anything, depth-head or ResNet "
-            f"file gives (the first is {next(iter(state), 'none')!r})"
+            f"none of the {len(state)} arrays has a name that a DINOv2, Depth Anything, ZoeDepth, depth-head or "
+            f"ResNet file gives (the first is {next(iter(state), 'none')!r})"
         )
     if unknown:
         raise UserError(f"{len(unknown)} arrays have names that no known file gives, {unknown[0]!r} first")
@@ -68,6 +80,13 @@ def convert(state: Mapping[str, np.ndarray]) -> Converted:
         params["vit"], facts["vit"] = _vit(found["vit"], hugging_face=any("embeddings." in n for n in state))
     if found["head"]:
         params["head"], facts["head"] = _head(found["head"])
+    if found["metric_bins"]:
+        if "head" not in params:
+            raise UserError(
+                "the file is partial: it has a metric-bins head, but no decoder that it stands on"
+            )
+        params["metric_bins"], facts["metric_bins"], shapes = _metric_bins(found["metric_bins"])
+        mapped = [(name, path, shapes.get(path, shape)) for name, path, shape in mapped]
     if found["resnet"] or found["resnet_statistics"]:
         params |= _resnet(found["resnet"], found["resnet_statistics"])
         facts["resnet"] = {"variant": _variant(found["resnet"])}
@@ -84,7 +103,10 @@ def _lay_out(part: str, path: str, array: np.ndarray) -> np.ndarray:
         return array.transpose(2, 3, 1, 0).reshape(-1, array.shape[0])
     if path in ("reassemble_0/resize/kernel", "reassemble_1/resize/kernel"):  # transposed: in out k l
         return array.transpose(0, 2, 3, 1)
-    if part == "head" and array.shape[2:] == (1, 1):  # a linear map there, a convolution in a ResNet
+    if part in ("head", "metric_bins") and array.shape[2:] == (
+        1,
+        1,
+    ):  # a linear map there, a convolution in a ResNet
         return array[:, :, 0, 0].T
     return array.transpose(2, 3, 1, 0)
 
@@ -192,17 +214,53 @@ def _head(flat: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:
     return tree, facts
 
 
+def _metric_bins(
+    flat: dict[str, np.ndarray],
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, tuple[int, ...]]]:
+    """(tree, facts, shapes by path) of ZoeDepth's head.
+
+    With "normed" centres the file has two outputs for every attractor, meant to be divided by their sum; the
+    published code uses the first alone, and so do the weights trained with it. The others are left out. Told by
+    the counts: with softplus centres the published file has one attractor at the last level, an odd number.
+    """
+    counts = [f"attract_{i}/out/bias" for i in range(4)]
+    _require(flat, (*counts, "seeds/out/bias", "embed_3/out/bias", "bottleneck/kernel", "mixture/hidden/kernel"),
+             "the metric-bins head: ")  # fmt: skip
+    normed = all(flat[path].size % 2 == 0 for path in counts)
+    tree: dict[str, Any] = {}
+    shapes = {}
+    for path, array in flat.items():
+        first = array[..., ::2] if normed and re.match(r"attract_\d/out/", path) else array
+        _put(tree, path, np.ascontiguousarray(first))
+        shapes[f"metric_bins/{path}"] = first.shape
+    facts: dict[str, Any] = {
+        "n_bins": flat["seeds/out/bias"].size,
+        "bin_embedding": flat["embed_3/out/bias"].size,
+        "bin_attractors": tuple(flat[path].size // (1 + normed) for path in counts),
+        "bin_centres": "normed" if normed else "softplus",
+    }
+    config = BinsConfig(facts["n_bins"], facts["bin_embedding"], facts["bin_attractors"])
+    features, inputs = flat["bottleneck/kernel"].shape[0], flat["mixture/hidden/kernel"].shape[0]
+    last = inputs - 1 - facts["bin_embedding"]
+    maps = [jax.ShapeDtypeStruct((1, 2, 2, c), np.float32) for c in (last, 1, *[features] * 5)]
+    wanted = jax.eval_shape(MetricBins(config).init, jax.random.key(0), *maps[:3], tuple(maps[3:]))
+    _compare(tree, wanted["params"])
+    return tree, facts, shapes
+
+
 def model_settings(facts: Mapping[str, Any], *, head: str | None = None, metric: float = 0) -> dict[str, Any]:
     """The `model` section of a config that the imported parameters fit (see DepthConfig).
 
     The files of Depth Anything V1 and V2, and of their relative and metric variants, hold the same names and
-    shapes, so `head` (V2 where None) and `metric` (the range in metres, 0 = relative) say what no file can.
+    shapes, so `head` (V2 where None) and `metric` (the range in metres, 0 = relative) say what no file can. With
+    metric bins it is V1 where None and the range is, where 0, that of the published files: 80 m with normed centres
+    (driving), 10 m with softplus ones (indoors).
 
     Raises UserError for a backbone or head of no published kind, a head that does not belong to the backbone beside
     it, and a `head` that the file is not.
     """
     settings: dict[str, Any] = {}
-    vit, found = facts.get("vit"), facts.get("head", {})
+    vit, found, bins = facts.get("vit"), facts.get("head", {}), facts.get("metric_bins")
     if vit:
         sizes = (vit["dim"], vit["depth"], vit["ffn"], vit["patch"], vit["pos_grid"])
         known = {(v.dim, v.depth, v.ffn, v.patch, v.pos_grid): name for name, v in VARIANTS.items()}
@@ -217,13 +275,18 @@ def model_settings(facts: Mapping[str, Any], *, head: str | None = None, metric:
             )
         settings |= {"registers": vit["registers"], "interpolation": vit["interpolation"]}
     if found:
-        kind, dim = _head_kind(found, vit["dim"] if vit else None, head)
+        kind, dim = _head_kind(found, vit["dim"] if vit else None, head or (bins and "depth_anything_v1"))
         if not vit and (variant := {v.dim: name for name, v in VARIANTS.items()}.get(dim)):
             settings |= {"backbone": variant}
         outputs = {"dinov2": "relu_depth", "dinov2_linear": "bins", "dinov2_linear4": "bins"}
         relative = "metric_sigmoid" if metric else "relu_disparity"
         settings |= {"head": kind, "output": outputs.get(kind, relative)}
-        if kind in outputs:
+        if bins:
+            indoors = bins["bin_centres"] == "softplus"
+            settings |= {"output": "metric_bins", "min_depth": 0.001}
+            settings |= {"max_depth": metric or (10.0 if indoors else 80.0)}
+            settings |= {key: value for key, value in bins.items() if value != getattr(DepthConfig, key)}
+        elif kind in outputs:
             settings |= {"min_depth": 0.001, "max_depth": metric or 10.0}
         elif metric:
             settings |= {"max_depth": metric}

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from tdepth_jax.config import nearest
 from tdepth_jax.errors import UserError
 from tdepth_jax.models.adapters import AdapterConfig
+from tdepth_jax.models.bins import CENTRES, BinsConfig, MetricBins
 from tdepth_jax.models.dpt import DPT, DPTConfig
 from tdepth_jax.models.linear import LinearHead
 from tdepth_jax.models.resize import bilinear, window
@@ -28,7 +29,7 @@ DEPTH_ANYTHING = {
     "vitg": ((1536, 1536, 1536, 1536), 384),
 }
 HEADS = ("depth_anything_v2", "depth_anything_v1", "dinov2", "dinov2_linear", "dinov2_linear4")
-OUTPUTS = ("disparity_sigmoid", "metric_sigmoid", "relu_depth", "relu_disparity", "bins")
+OUTPUTS = ("disparity_sigmoid", "metric_sigmoid", "relu_depth", "relu_disparity", "bins", "metric_bins")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +42,8 @@ class DepthConfig:
     head: str = (
         "depth_anything_v2"  # depth_anything_v2 | depth_anything_v1 | dinov2 | dinov2_linear | dinov2_linear4
     )
-    output: str = (
-        "disparity_sigmoid"  # disparity_sigmoid | metric_sigmoid | relu_depth | relu_disparity | bins
-    )
+    # disparity_sigmoid | metric_sigmoid | relu_depth | relu_disparity | bins | metric_bins
+    output: str = "disparity_sigmoid"
     vit_dim: int = 192
     vit_depth: int = 6
     vit_heads: int = 3
@@ -66,6 +66,15 @@ class DepthConfig:
     # noise over decades of depth (by PyTorch's nearly nothing), from which self-supervision flees into one flat depth;
     # 0.15 starts smooth and learns fast.
     output_gain: float = 1.0
+    # The metric_bins head; its defaults, with min_depth=0.001 and max_depth=80, are MonoTher-Depth's (see BinsConfig).
+    n_bins: int = 64
+    bin_embedding: int = 128
+    bin_attractors: tuple[int, ...] = (16, 8, 4, 1)
+    bin_strength: float = 300.0
+    bin_centres: str = (
+        "normed"  # normed (within the range) | softplus (unbounded; the depth is cut to the range)
+    )
+    bin_temperatures: tuple[float, float] = (0.0212, 50.0)
     dtype: str = "auto"  # of the networks' products: float32 | bfloat16 | auto (bfloat16 on GPU and TPU)
     remat: bool = False
     unroll: bool = False  # compile every block by itself; only to count operations
@@ -75,6 +84,7 @@ class DepthConfig:
         self._check("output", OUTPUTS)
         self._check("dtype", ("auto", "float32", "bfloat16"))
         self._check("interpolation", ("auto", "offset", "size", "antialias"))
+        self._check("bin_centres", CENTRES)
         self._check("backbone", (*VARIANTS, "custom"))
         if self.backbone == "custom" and self.vit_dim % self.vit_heads:
             raise UserError(
@@ -84,6 +94,8 @@ class DepthConfig:
             raise UserError("a DPT head needs four model.dpt_channels and model.vit_depth of at least 4")
         if self.head.startswith("dinov2_linear") != (self.output == "bins"):
             raise UserError("model.output=bins goes with the linear heads, and only with them")
+        if self.output == "metric_bins":
+            self._check_bins()
         if not 0 < self.min_depth < self.max_depth:
             raise UserError(
                 f"model.min_depth={self.min_depth} must be above 0 and below model.max_depth={self.max_depth}"
@@ -93,6 +105,25 @@ class DepthConfig:
         value = getattr(self, field)
         if value not in known:
             raise UserError(f"model.{field}={value!r} is not known; {nearest(value, known)}")
+
+    def _check_bins(self) -> None:
+        if self.n_bins < 2 or self.bin_embedding < 1:
+            raise UserError(
+                "output=metric_bins needs model.n_bins of at least 2 and model.bin_embedding of at least 1"
+            )
+        if len(self.bin_attractors) != 4 or min(self.bin_attractors) < 1:
+            raise UserError(
+                f"model.bin_attractors={self.bin_attractors} must be four counts, one a level of the decoder, deep to "
+                "shallow, each at least 1"
+            )
+        if len(self.bin_temperatures) != 2 or not 0 < self.bin_temperatures[0] < self.bin_temperatures[1]:
+            raise UserError(
+                f"model.bin_temperatures={self.bin_temperatures} must be two numbers, the smaller above 0 first"
+            )
+        if (self.output_gain, self.output_offset) != (1.0, 0.0):
+            raise UserError(
+                "output=metric_bins predicts depth itself: leave model.output_gain at 1 and model.output_offset at 0"
+            )
 
     @property
     def compute_dtype(self) -> jnp.dtype:
@@ -138,6 +169,19 @@ class DepthConfig:
         style = "dinov2" if self.head == "dinov2" else "depth_anything"
         return DPTConfig(channels, features, style, self.dpt_stride)
 
+    @property
+    def bins(self) -> BinsConfig:
+        return BinsConfig(
+            self.n_bins,
+            self.bin_embedding,
+            self.bin_attractors,
+            self.bin_strength,
+            self.bin_centres,
+            self.bin_temperatures,
+            self.min_depth,
+            self.max_depth,
+        )
+
 
 class DepthNet(nn.Module):
     """Standardised images [b h w 1|3], any size, to z-depth [b h w 1] between min_depth and max_depth.
@@ -145,15 +189,17 @@ class DepthNet(nn.Module):
     What the head predicts is `output`: a "disparity_sigmoid" between 1/max_depth and 1/min_depth
     (depth = 1 / (10 sigmoid + 0.01) for the default range, as in the self-supervised lineage), a
     "metric_sigmoid" times max_depth (Depth Anything V2 metric), "relu_depth" above min_depth (DINOv2's DPT
-    head), depth "bins" (its linear heads) or a "relu_disparity" of unknown scale and shift (Depth Anything).
+    head), depth "bins" (its linear heads), a "relu_disparity" of unknown scale and shift (Depth Anything), or
+    "metric_bins", ZoeDepth's head on top of that relative depth (MonoTher-Depth; the module `metric_bins`).
 
     One channel is repeated to three. An image that is no multiple of the patch is padded with zeros, centred as
     DINOv2's CenterPadding does, and the depth cropped back.
 
-    With `features=True` it returns (depth, features): the last activation of the decoder before its 1x1 output
-    convolution, [b u v 32] (ReLU'd, so never below 0), from the same pass and in the precision of the network's
-    products. They cover the image that the depth covers, corner pixel on corner pixel (for the dinov2 head border on
-    border), at the decoder's own resolution: that of the image for Depth Anything's heads with dpt_stride 1, about
+    With `features=True` it returns (depth, features), from one pass. The features are the decoder's last activation
+    before its 1x1 output convolution, [b u v 32], ReLU'd; under metric_bins with the relative depth and the bins'
+    embedding after it, [b u v 32 + 1 + bin_embedding], 161 channels as published. They come in the precision of the
+    network's products and cover the image that the depth covers, corner pixel on corner pixel (for the dinov2 head
+    border on border), at the decoder's own resolution: the image's for Depth Anything's heads with dpt_stride 1, about
     1/dpt_stride of it otherwise, about 16/14 of it for DINOv2's. The linear heads decode nothing and raise UserError.
     """
 
@@ -179,17 +225,21 @@ class DepthNet(nn.Module):
         taps = ViT(
             vit, cfg.taps, norm_taps=not plain, dtype=dtype, remat=cfg.remat, unroll=cfg.unroll, name="vit"
         )(x)
-        decoded = None
+        decoder_features = None
         if cfg.output == "bins":
             value = LinearHead(cfg.min_depth, cfg.max_depth, dtype, name="head")(taps, grid)
         else:
-            decoded = DPT(cfg.dpt, dtype, name="head")(taps, grid, size)
-            value = _activate(cfg.output_gain * decoded.raw + cfg.output_offset, cfg)
+            raw, decoder_features, bottleneck, paths = DPT(cfg.dpt, dtype, name="head")(taps, grid, size)
+            value = _activate(cfg.output_gain * raw + cfg.output_offset, cfg)
+            if cfg.output == "metric_bins":
+                value, decoder_features = MetricBins(cfg.bins, dtype, name="metric_bins")(
+                    decoder_features, value, bottleneck, paths
+                )
         value = bilinear(value, size, align_corners=not plain)
         depth = _to_depth(value[:, top : top + h, left : left + w], cfg)
-        if not features or decoded is None:
+        if not features or decoder_features is None:
             return depth
-        return depth, window(decoded.last, size, (top, left), (h, w), align_corners=not plain)
+        return depth, window(decoder_features, size, (top, left), (h, w), align_corners=not plain)
 
 
 def _activate(raw: Array, cfg: DepthConfig) -> Array:
@@ -209,6 +259,8 @@ def _to_depth(value: Array, cfg: DepthConfig) -> Array:
         return 1.0 / value
     if cfg.output == "relu_disparity":
         return 1.0 / jnp.maximum(value, 1 / cfg.max_depth)
+    if cfg.output == "metric_bins":
+        return jnp.clip(value, cfg.min_depth, cfg.max_depth)
     return jnp.maximum(value, cfg.min_depth)
 
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 
 import re
 
-PREFIXES = re.compile(r"^(?:(?:module|model|backbone|pretrained|dinov2|dinov2_with_registers|teacher)\.)+")
+PREFIXES = re.compile(
+    r"^(?:(?:module|model|core|backbone|pretrained|dinov2|dinov2_with_registers|teacher)\.)+"
+)
+# MonoTher-Depth's file holds two networks: the thermal one, and the RGB one under the same names with this suffix.
+SECOND = re.compile(r"(?<=\w)_extra(?=\.)")
+BRANCHES = ("thermal", "rgb")
 
 # facebookresearch/dinov2, vision_transformer.py. Training checkpoints put blocks in chunks: blocks.{chunk}.{i}.
 _BLOCK = r"blocks\.(?:\d+\.)?(\d+)\."
@@ -113,6 +118,24 @@ DINOV2_HEAD = _with_leaves(
     ]
 )
 
+# isl-org/ZoeDepth, models/zoedepth/zoedepth_v1.py, and ZuoJiaxing/monother_depth: what stands on the DPT.
+METRIC_BINS = _with_leaves(
+    [
+        (r"conv2", "bottleneck"),
+        *(
+            (rf"{theirs}\.{index}", f"{ours}/{layer}")
+            for theirs, ours in (
+                (r"seed_bin_regressor\._net", "seeds"),
+                (r"seed_projector\._net", "embed_seeds"),
+                (r"projectors\.(\d)\._net", "embed_{0}"),
+                (r"attractors\.(\d)\._net", "attract_{0}"),
+                (r"conditional_log_binomial\.mlp", "mixture"),
+            )
+            for index, layer in (("0", "hidden"), ("2", "out"))
+        ),
+    ]
+)
+
 # transformers, modeling_depth_anything.py and modeling_dpt.py: fusion layer 0 is the deepest level.
 HUGGING_FACE_HEAD = _with_leaves(
     [
@@ -161,6 +184,8 @@ IGNORED = [
     (r"(?:depth_head\.scratch\.refinenet4\.resConfUnit1|(?:neck\.fusion_stage\.layers|decode_head\.fusion_blocks)"
      r"\.0\.(?:residual_layer1|res_conv_unit1))\..*", "the deepest level has no skip"),
     (r"decode_head\.bn\..*", "not part of the released head"),
+    (r"conditional_log_binomial\.log_binomial_transform\..*", "a constant"),
+    (r"conf_net\..*", "the confidence network, no part of a depth network"),
     (r".*\.num_batches_tracked", "a counter of training steps"),
 ]  # fmt: skip
 
@@ -170,9 +195,16 @@ OTHER_HEADS = r"(?:dino_head|ibot_head|head|classifier|fc)\."  # where no table 
 TABLES = (
     *(("vit", table) for table in (DINOV2, HUGGING_FACE)),
     *(("head", table) for table in (DEPTH_ANYTHING, DINOV2_HEAD, HUGGING_FACE_HEAD)),
+    ("metric_bins", METRIC_BINS),
     ("resnet", RESNET),
     ("resnet_statistics", RESNET_STATISTICS),
 )
+
+
+def branch(name: str) -> tuple[str, str]:
+    """(the name without its branch, which of BRANCHES it is of)."""
+    bare, found = SECOND.subn("", name)
+    return bare, BRANCHES[found > 0]
 
 
 def place(name: str) -> tuple[str, str] | None:

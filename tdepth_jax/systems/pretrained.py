@@ -37,10 +37,15 @@ def of_depth_net(prefix: str, folder: str | None, *, output: str) -> Mapping[str
     if not folder:
         return {}
     fresh = (r"out_3/.*",) if output == "disparity_sigmoid" else ()
-    return {
+    found = {
         f"{prefix}/vit": Pretrained(f"{folder}/vit"),
         f"{prefix}/head": Pretrained(f"{folder}/head", required=False, fresh=fresh),
     }
+    if (
+        output == "metric_bins"
+    ):  # where the import has none, they start random on a relative head, as published
+        found[f"{prefix}/metric_bins"] = Pretrained(f"{folder}/metric_bins", required=False)
+    return found
 
 
 def of_resnet(prefix: str, folder: str | None) -> Mapping[str, Pretrained]:

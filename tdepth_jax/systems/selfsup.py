@@ -271,7 +271,7 @@ def make(config: ConfigDict) -> System:
         statistics = {name: tree for name, tree in variables.items() if name != "params"}
         return motion_of(variables["params"], statistics, first, second, train=False)[0]
 
-    trainable = (r"depth/head/.*", r"pose/.*", *_trained_backbone(model, settings))
+    trainable = (r"depth/(head|metric_bins)/.*", r"pose/.*", *_trained_backbone(model, settings))
     if settings.intrinsics != "given":
         trainable += (r"camera/.*",)
     optimizer = optimizers.make(configs.section(config, "optimizer"), steps=config.train.steps)

@@ -70,7 +70,7 @@ def make(config: ConfigDict) -> System:
     def predict(variables: dict[str, Any], batch: Batch) -> dict[str, Array]:
         return {"depth": depth_of(variables["params"], batch["thermal/image"], batch.get("thermal/valid"))}
 
-    trainable = (r"depth/head/.*", *([r"depth/vit/.*"] if settings.train_backbone else []))
+    trainable = (r"depth/(head|metric_bins)/.*", *([r"depth/vit/.*"] if settings.train_backbone else []))
     optimizer = optimizers.make(configs.section(config, "optimizer"), steps=config.train.steps)
     return System(
         needs=frozenset({"thermal/image", "thermal/depth"}),
