@@ -41,9 +41,8 @@ def of_depth_net(prefix: str, folder: str | None, *, output: str) -> Mapping[str
         f"{prefix}/vit": Pretrained(f"{folder}/vit"),
         f"{prefix}/head": Pretrained(f"{folder}/head", required=False, fresh=fresh),
     }
-    if (
-        output == "metric_bins"
-    ):  # where the import has none, they start random on a relative head, as published
+    if output == "metric_bins":
+        # Without any in the import they start random on its relative head, as published.
         found[f"{prefix}/metric_bins"] = Pretrained(f"{folder}/metric_bins", required=False)
     return found
 
