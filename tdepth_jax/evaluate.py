@@ -69,6 +69,13 @@ def parser() -> argparse.ArgumentParser:
         default=True,
         help="also score the camera's motion on every frame, where the method gives one and the split has poses [yes]",
     )
+    add(
+        "--radar",
+        default="given",
+        choices=("given", "missing", "wrong"),
+        help="of methods that see radar: the data's, none, or returns at random distances; the last two are scored in "
+        "folders of their own [%(default)s]",
+    )
     return p
 
 
@@ -97,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         baselines=args.baselines,
         pictures=args.pictures,
         poses=args.poses,
+        radar=args.radar,
     )
     result, page = evaluation.evaluate_run(args.workdir, request)
     print(evaluation.overview(result))

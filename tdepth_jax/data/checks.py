@@ -40,18 +40,20 @@ def _table_warnings(source: FrameSource) -> list[str]:
 
 def _image_warnings(source: FrameSource) -> list[str]:
     numbers = sample_numbers(len(source))
-    wanted = {"thermal/image", "thermal/K", "thermal/depth"} & source.features
+    camera = "thermal" if "thermal/image" in source.features else "rgb"
+    depth = f"{camera}/depth"
+    wanted = {f"{camera}/image", f"{camera}/K", depth} & source.features
     flat, coarse, empty, outside = [], [], 0, []
     for i in numbers.tolist():
         frame = source.read(i, wanted)
-        image, K = frame["thermal/image"], frame["thermal/K"]
+        image, K = frame[f"{camera}/image"], frame[f"{camera}/K"]
         if image.min() == image.max():
             flat.append(i)
-        elif image.max() < 256 or not (image % 256).any():
+        elif camera == "thermal" and (image.max() < 256 or not (image % 256).any()):
             coarse.append(i)
         if not (0 <= K[0, 2] < image.shape[1] and 0 <= K[1, 2] < image.shape[0]):
             outside.append(i)
-        empty += "thermal/depth" in wanted and not frame.get("thermal/depth", np.zeros(1)).any()
+        empty += depth in wanted and not frame.get(depth, np.zeros(1)).any()
     said = []
     if flat:
         said.append(f"{len(flat)} of {len(numbers)} frames looked at are constant, e.g. record {flat[0]}")
@@ -61,7 +63,7 @@ def _image_warnings(source: FrameSource) -> list[str]:
             "were they stretched (AGC) before they were saved?"
         )
     if outside:
-        said.append(f"the principal point lies outside the thermal image, e.g. in record {outside[0]}")
+        said.append(f"the principal point lies outside the {camera} image, e.g. in record {outside[0]}")
     if empty:
         said.append(f"{empty} of {len(numbers)} frames looked at have no depth at all")
     return said

@@ -85,9 +85,9 @@ def train_iterator(
     Yields:
       dicts with a leading batch axis: image [b, T, h, w, c]; world_from_camera [b, T, 4, 4]; of the centre
       frame K [b, 3, 3], depth float32 [b, h, w, 1], labels int32 [b, h, w], thermal/valid bool
-      [b, h, w, 1], rgb_from_thermal [b, 4, 4], radar [b, max_points, k],
-      radar/<column> [b, max_points]; "example"
-      int64 [b], the record number of the centre. A frame without an optional modality has depth 0, labels 255, pose NaN, no points.
+      [b, h, w, 1], rgb_from_thermal [b, 4, 4], radar [b, max_points, k], radar/<column> [b, max_points]; "example"
+      int64 [b], the record number of the centre. A frame without an optional modality has depth 0, labels 255, pose
+      NaN, no points.
 
     Raises:
       UserError: a key the data set has not, no snippet that long, sizes that do not divide.
@@ -100,7 +100,7 @@ def train_iterator(
         size=check_size(image_size),
         augment=augment or Augment(flip=False, scale_crop=1.0),
         radar_columns=tuple(source.metadata.get("radar_columns", ())),
-        max_points=_max_points(source, max_points),
+        max_points=max_points or max_radar_points(source),
     )
     data = grain.MapDataset.source(snippets).seed(int(seed) % 2**32).shuffle().repeat()
     data = data.random_map(view) if augment is not None else data.map(view)
@@ -132,7 +132,7 @@ def eval_batches(
     if stride < 1:
         raise UserError(f"the stride over evaluation frames is {stride}; it must be at least 1")
     source.require(keys)
-    most = _max_points(source, max_points)
+    most = max_points or max_radar_points(source)
     singles = Singles(source, frozenset(keys), check_size(image_size), stride, most)
     if not len(singles):
         raise UserError(f"{source.name}/{source.split} holds no frames to evaluate")
@@ -143,8 +143,9 @@ def eval_batches(
     return _iterate(data.batch(local, batch_fn=_stack_of(source)), workers, threads)
 
 
-def _max_points(source: FrameSource, given: int | None) -> int:
-    return given or int(source.metadata.get("radar_points", MAX_RADAR_POINTS))
+def max_radar_points(source: FrameSource) -> int:
+    """Of a frame's returns, how many an example has room for."""
+    return int(source.metadata.get("radar_points", MAX_RADAR_POINTS))
 
 
 def _stack_of(source: FrameSource) -> Callable[[Sequence[Batch]], Batch]:

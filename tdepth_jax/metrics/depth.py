@@ -7,7 +7,8 @@ any averaging. Nothing is averaged before the end, so padding, batching and shar
 Definitions, with prediction p and ground truth g in metres over the scored pixels (Eigen et al., 2014):
 abs_rel = mean |p-g|/g; sq_rel = mean (p-g)²/g; rmse = sqrt mean (p-g)²; rmse_log = sqrt mean (ln p - ln g)²;
 mae = mean |p-g|; silog = 100 sqrt(mean d² - (mean d)²) with d = ln p - ln g (KITTI's form);
-d1, d2, d3 = share of pixels with max(p/g, g/p) < 1.25, 1.25², 1.25³.
+d1, d2, d3 = share of pixels with max(p/g, g/p) < 1.25, 1.25², 1.25³; imae = mean |1/p-1/g| and
+irmse = sqrt mean (1/p-1/g)², in 1/km as depth completion gives them.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ from jaxtyping import Bool, Float
 
 from tdepth_jax.metrics.protocols import AVERAGINGS, RANGE_WIDTH, Protocol, choice
 
-METRICS = ("abs_rel", "sq_rel", "rmse", "rmse_log", "mae", "silog", "d1", "d2", "d3")
+METRICS = ("abs_rel", "sq_rel", "rmse", "rmse_log", "mae", "silog", "d1", "d2", "d3", "imae", "irmse")
 HIGHER_IS_BETTER = frozenset({"d1", "d2", "d3"})
-SUMS = ("pixels", "abs_rel", "sq_rel", "se", "sle", "ae", "log", "d1", "d2", "d3")
+SUMS = ("pixels", "abs_rel", "sq_rel", "se", "sle", "ae", "log", "d1", "d2", "d3", "iae", "ise")
 
 BAND_EDGES = (10.0, 20.0, 40.0)
 REGIONS = ("cold", "hot")
 REGION_SHARE = 10.0  # percent of an image's scored pixels that are its cold, and its hot region
 
+_PER_KM = 1000.0  # 1/m in 1/km
 _TINY = 1e-6  # metres; added to a depth before its inverse is taken
 
 
@@ -235,7 +237,19 @@ def _pixel_terms(p: np.ndarray, g: np.ndarray) -> tuple[np.ndarray | None, ...]:
     log = np.log(p / g)
     ratio = np.maximum(p / g, g / p)
     inside = [(ratio < 1.25**k).astype(np.float64) for k in (1, 2, 3)]
-    return (None, absolute / g, square / g, square, log * log, absolute, log, *inside)
+    inverse = _PER_KM * np.abs(1 / p - 1 / g)
+    return (
+        None,
+        absolute / g,
+        square / g,
+        square,
+        log * log,
+        absolute,
+        log,
+        *inside,
+        inverse,
+        inverse * inverse,
+    )
 
 
 def batch_sums(
@@ -278,6 +292,8 @@ def from_sums(sums: Float[np.ndarray, "*n sums"]) -> Float[np.ndarray, "*n metri
             of["d1"],
             of["d2"],
             of["d3"],
+            of["iae"],
+            np.sqrt(of["ise"]),
         ],
         axis=-1,
     )

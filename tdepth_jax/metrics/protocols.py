@@ -17,7 +17,7 @@ from tdepth_jax.errors import UserError
 ALIGNMENTS = ("none", "median", "lstsq")
 AVERAGINGS = ("per_image", "pooled", "per_sequence", "per_range")
 DOMAINS = ("inverse_depth", "depth")
-CLAMPS = ("after_alignment", "before_alignment")
+CLAMPS = ("after_alignment", "before_alignment", "none")
 MIDDLES = ("mean", "lower")
 CROPS = ("none", "sparse_border")
 RESIZES = (
@@ -56,7 +56,7 @@ class Protocol:
         "per_sequence" (mean over sequences of their mean over images) or "per_range" (mean over images of the
         mean over those 5 m ranges of ground truth that hold pixels: far pixels are few and count as much).
       min_depth, max_depth: range of scored ground truth and of the clamp, metres.
-      clamp: whether predictions are clamped after or before alignment.
+      clamp: whether predictions are clamped after or before alignment, or not at all.
       resize: how predictions reach the ground truth's size. "inverse_bilinear", "bilinear" and "nearest" put
         pixel centres at integers; "inverse_bilinear_eps" adds 1e-6 both ways and "nearest_floor" takes
         floor(i·h/H), as published; "bilinear_corners" maps corner pixels on corner pixels.
@@ -123,6 +123,9 @@ class Protocol:
             "per_range": f"mean over images of the mean over {RANGE_WIDTH:g} m ranges of ground truth",
         }[self.averaging]
         order = "then clamped" if self.clamp == "after_alignment" else "after clamping"
+        limits = f"{order} to {self.min_depth:g}-{self.max_depth:g} m"
+        if self.clamp == "none":
+            limits = f"not clamped, scored from {self.min_depth:g} to {self.max_depth:g} m"
         size = {
             "inverse_bilinear": "bilinear on inverse depth",
             "inverse_bilinear_eps": "bilinear on inverse depth, 1/(d + 1e-6) both ways",
@@ -134,10 +137,7 @@ class Protocol:
         crop = (
             "no crop" if self.crop == "none" else "border rows and columns with little ground truth left out"
         )
-        return (
-            f"{aligned}, {order} to {self.min_depth:g}-{self.max_depth:g} m; {mean}; predictions resized to "
-            f"the ground truth ({size}); {crop}"
-        )
+        return f"{aligned}, {limits}; {mean}; predictions resized to the ground truth ({size}); {crop}"
 
 
 # Read in UkcheolShin/ThermalMonoDepth (eval_vivid/eval_depth.py), UkcheolShin/SupDepth4Thermal
@@ -155,6 +155,11 @@ class Protocol:
 # sup4thermal_affine: the same for affine-invariant models (MiDaS, DPT): scale and shift by least squares in depth.
 # monother: MonoTher-Depth, RA-L 2025. Metric; clamped first, which without scaling is no matter.
 # monother_balanced: its "weighted" metrics, the mean over 5 m ranges.
+# xdrc50, xdrc70, xdrc80: depth from radar and camera as the programs of CaFNet and LiRCDepth score it, whose authors'
+#   XD-RCDepth is (its own program is not public): metric, per-image means, true depth below 50, 70 or 80 m, predictions
+#   clamped to the range.
+# radarcam50, radarcam70, radarcam80: the same as RadarCam-Depth and Singh et al. (CVPR 2023) score it: nothing is
+#   clamped. Both papers print MAE and RMSE in mm, here they are in m; iMAE and iRMSE in 1/km.
 # monother_vivid: as monother, without the borders its RGB-thermal loader blanks in the ground truth.
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "shin2022": {"resize": "inverse_bilinear_eps"},
@@ -174,6 +179,11 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
         "resize": "bilinear_corners",
         "crop": "sparse_border",
     },
+    **{
+        f"{name}{far}": {"alignment": "none", "clamp": clamp, "resize": "bilinear", "max_depth": float(far)}
+        for name, clamp in (("xdrc", "after_alignment"), ("radarcam", "none"))
+        for far in (50, 70, 80)
+    },
 }
 _TWO_RANGES = ("shin2022", "fan2024")  # those that score less far indoors
 
@@ -186,7 +196,7 @@ def published(name: str, *, indoor: bool = False) -> Protocol:
     """
     choice(name, tuple(PUBLISHED), "published protocol")
     high = INDOOR_DEPTH if indoor and name in _TWO_RANGES else 80.0
-    return Protocol(published=name, max_depth=high, **PUBLISHED[name])
+    return Protocol(**{"published": name, "max_depth": high, **PUBLISHED[name]})
 
 
 def is_indoor(metadata: Mapping[str, Any]) -> bool:

@@ -6,16 +6,23 @@ import dataclasses
 import functools
 import glob
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
+import cv2
 import numpy as np
 
+from tdepth_jax import config as configs
+from tdepth_jax import systems
+from tdepth_jax.data import pipeline
+from tdepth_jax.data.examples import radar_arrays
 from tdepth_jax.data.sources import FrameSource, open_split
 from tdepth_jax.errors import UserError
 from tdepth_jax.predictor.model import Shot, shots_of
 from tdepth_jax.thermal import faults, intrinsics, io
 from tdepth_jax.thermal.faults import Fault
+from tdepth_jax.training import evaluator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,13 +89,32 @@ class Camera:
         return given.K
 
 
-def gather(named: Sequence[str], *, output: Path, unit: str | None, camera: Camera) -> list[Item]:
+@dataclasses.dataclass(frozen=True)
+class Senses:
+    """What a run's method sees: whose images, and which further batch keys (`System.sees`)."""
+
+    camera: str = "thermal"
+    sees: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, checkpoint: Path) -> Senses:
+        """Of the run in `checkpoint`, from its config alone."""
+        config = checkpoint / "config.json"
+        if not config.is_file():  # which is said when the run is opened
+            return cls()
+        system = systems.make(configs.from_json(config, systems.schema))
+        return cls(system.camera, system.sees)
+
+
+def gather(
+    named: Sequence[str], *, output: Path, unit: str | None, camera: Camera, senses: Senses | None = None
+) -> list[Item]:
     """The frames of all inputs, in order. Every file is opened once here, so that a bad one stops the work early.
 
     Raises:
       UserError: an input that is not there, holds no frames or cannot be read; two with the same results.
     """
-    reader = _Reader(unit, camera)
+    reader = _Reader(unit, camera, senses or Senses())
     items: list[Item] = []
     for number, name in enumerate(named):
         items += _of_name(name, f"{number}", output, reader)
@@ -106,14 +132,16 @@ def gather(named: Sequence[str], *, output: Path, unit: str | None, camera: Came
 class _Reader:
     """Frames of files by number; the last file stays open, for stacks."""
 
-    def __init__(self, unit: str | None, camera: Camera) -> None:
-        self._unit, self._camera = unit, camera
+    def __init__(self, unit: str | None, camera: Camera, senses: Senses) -> None:
+        self._unit, self._camera, self.senses = unit, camera, senses
         self._path: Path | None = None
         self._shots: list[Shot] = []
         self._faults: dict[Path, list[tuple[Fault, ...]]] = {}  # looking takes longer than reading
 
     def shots(self, path: Path) -> list[Shot]:
-        if self._path != path:
+        if self._path != path and self.senses.camera == "rgb":
+            self._path, self._shots = path, [_coloured(path, self._camera)]
+        elif self._path != path:
             thermal = io.read(path, unit=self._unit if self._unit == "centikelvin" else None)
             K, valid = self._camera.of((thermal.pixels.shape[1], thermal.pixels.shape[2]))
             shots = shots_of(thermal, K=K, valid=valid, known=self._faults.get(path))
@@ -135,7 +163,7 @@ def _of_name(name: str, tag: str, output: Path, reader: _Reader) -> Iterator[Ite
         yield from _of_file(path, path.stem, f"{tag}/{path.parent}", reader)
     elif ":" in name and Path(name.rpartition(":")[0]).is_dir():
         root, _, split = name.rpartition(":")
-        yield from _of_split(open_split(root, split))
+        yield from _of_split(open_split(root, split), reader.senses)
     elif any(letter in name for letter in "*?["):
         yield from _of_glob(name, tag, output, reader)
     else:
@@ -184,7 +212,30 @@ def _of_glob(pattern: str, tag: str, output: Path, reader: _Reader) -> Iterator[
         yield from _of_file(path, stem, f"{tag}/{path.parent}", reader)
 
 
-def _of_split(source: FrameSource) -> Iterator[Item]:
+def _coloured(path: Path, camera: Camera) -> Shot:
+    """The one frame of an 8-bit colour image."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError(
+            f"{path} cannot be read as a colour image, which this run sees; give PNG or JPEG files"
+        )
+    K, valid = camera.of(image.shape[:2])
+    return _colour_shot(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), K, str(path), valid)
+
+
+def _colour_shot(
+    colour: np.ndarray,
+    K: np.ndarray | None,
+    where: str,
+    valid: np.ndarray | None = None,
+    more: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> Shot:
+    grey = np.round(colour.mean(axis=2)).astype(np.uint16)
+    return Shot(grey, K, valid, where, "agc8", colour=colour, more=more)
+
+
+def _of_split(source: FrameSource, senses: Senses) -> Iterator[Item]:
+    evaluator.look(source, senses.camera, senses.sees)
     known: dict[int, tuple[Fault, ...]] = {}
     for number, row in enumerate(source.table):
         name = str(row["sequence"])
@@ -192,19 +243,25 @@ def _of_split(source: FrameSource) -> Iterator[Item]:
             f"{name}/{int(row['index']):06d}",
             f"split/{name}",
             f"{source.name}/{source.split}, {name} frame {int(row['index'])}",
-            functools.partial(_record, source, number, known),
+            functools.partial(_record, source, number, known, senses),
             track=name,
             seconds=int(row["timestamp_ns"]) / 1e9,
         )
 
 
-def _record(source: FrameSource, number: int, known: dict[int, tuple[Fault, ...]]) -> Shot:
-    keys = {"thermal/image", "thermal/K", "thermal/valid"} & source.features
-    frame = source.read(number, keys)
+def _record(source: FrameSource, number: int, known: dict[int, tuple[Fault, ...]], senses: Senses) -> Shot:
     row = source.table[number]
     where = f"{source.name}/{source.split}, {row['sequence']} frame {int(row['index'])}"
+    frame = source.read(number, evaluator.inputs_of(source, senses.camera, senses.sees))
+    more = {evaluator.RIG: frame[evaluator.RIG]} if evaluator.RIG in frame else {}
+    if "radar/valid" in senses.sees:
+        columns = tuple(source.metadata["radar_columns"])
+        points = frame.get("radar")
+        more |= radar_arrays(points, columns, pipeline.max_radar_points(source), flip=False, keys=senses.sees)
+    if senses.camera == "rgb":
+        return _colour_shot(frame["rgb/image"], frame["rgb/K"], where, more=more)
     unit = "agc8" if source.metadata.get("sensor", {}).get("unit") == "agc" else "raw"
     valid = frame["thermal/valid"] > 0 if "thermal/valid" in frame else None
     if number not in known:
         known[number] = tuple(faults.frame_faults(frame["thermal/image"], where, unit=unit, valid=valid))
-    return Shot(frame["thermal/image"], frame["thermal/K"], valid, where, unit, known[number])
+    return Shot(frame["thermal/image"], frame["thermal/K"], valid, where, unit, known[number], more=more)

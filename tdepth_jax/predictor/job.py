@@ -27,6 +27,7 @@ from tdepth_jax.training.uncertainty import FILE
 RANGE_FRAMES = 8  # frames of a sequence that its colours are fitted to, evenly spread
 LIMIT_FRAMES = 32  # and those that its limits of counts are taken from
 COARSE = 0.02  # a step of the depth PNG, of the nearest depth, that is worth a word
+NONE = np.zeros(1, bool)
 HARMLESS = frozenset({"column_stripes", "dead_pixels", "static"})  # no cause to distrust a depth map
 
 
@@ -62,7 +63,13 @@ def run(request: Request, *, warn: Callable[[str], None]) -> tuple[int, int, flo
       UserError: before anything is written, for all that can be known before.
     """
     camera = inputs.Camera(request.intrinsics, request.fov_x, request.mask, request.mask_bottom)
-    items = inputs.gather(request.inputs, output=request.output, unit=request.unit, camera=camera)
+    items = inputs.gather(
+        request.inputs,
+        output=request.output,
+        unit=request.unit,
+        camera=camera,
+        senses=inputs.Senses.of(request.checkpoint),
+    )
     per_frame = request.save - {"poses"}
     files = [outputs.paths(request.output, item.key, per_frame) for item in items]
     walks = poses.of(items) if "poses" in request.save else []
@@ -167,10 +174,11 @@ def _look(items: Sequence[Item], predictor: Predictor, request: Request) -> _See
     near: dict[str, list[Shot]] = {}
     before: dict[str, Shot] = {}
     more_of: dict[str, list[Fault]] = {}
-    assumed = 0
+    assumed = blind = 0
     for item in items:
         shot = item.load()
         assumed += shot.K is None
+        blind += "radar/valid" in predictor.run.system.sees and not shot.more.get("radar/valid", NONE).any()
         last = before.get(item.sequence)
         froze = last and faults.frozen(shot.counts, last.counts, item.source)
         found_now = [fault for fault in (froze, _clipped(shot, predictor)) if fault]
@@ -192,6 +200,11 @@ def _look(items: Sequence[Item], predictor: Predictor, request: Request) -> _See
         if name not in HARMLESS:
             more = f" ({len(several)} such frames)" if len(several) > 1 else ""
             found.append(f"{several[0]}{more}")
+    if blind:
+        found.append(
+            f"this run sees radar too, of which {blind} of {len(items)} frames have none: their depth rests on the image "
+            "alone; give a prepared split, as data/NAME:test, whose records have radar"
+        )
     if assumed and "ply" in request.save:
         found.append("no intrinsics are known, so points assume a field of view of 60 degrees; give --fov-x")
     return _Seen(found, more_of)

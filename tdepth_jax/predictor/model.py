@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt16
+from jaxtyping import Bool, Float, Float32, UInt8, UInt16
 
 from tdepth_jax import systems
+from tdepth_jax.data.pipeline import MAX_RADAR_POINTS
 from tdepth_jax.data.transforms import resize_image, resize_intrinsics, resize_valid
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics.depth import resize_depth
@@ -42,6 +43,8 @@ class Shot:
       unit: as of `thermal.io.Thermal`.
       warnings: what was already found.
       limits: counts that map to 0 and 1 (`Predictor.limits`), or None for those of the frame itself.
+      colour: of a run whose camera is RGB what it sees; `counts` are then their mean, for pictures.
+      more: further batch keys that the run's method reads, e.g. radar's.
     """
 
     counts: UInt16[np.ndarray, "h w"]
@@ -51,6 +54,8 @@ class Shot:
     unit: str = "raw"
     warnings: tuple[Fault, ...] = ()
     limits: tuple[float, float] | None = None
+    colour: UInt8[np.ndarray, "h w 3"] | None = None
+    more: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,9 +230,9 @@ class Predictor:
         if any(shot.limits for shot in shots):
             predict = self._predict_mapped
             inputs = [_mapped(one, how) for one, how in zip(inputs, normalizers, strict=True)]
-        filled = inputs + [inputs[-1]] * (self.batch_size - len(inputs))
+        filled = _even(inputs + [inputs[-1]] * (self.batch_size - len(inputs)))
         outputs = predict(
-            self.run.variables, {key: np.stack([one[key] for one in filled]) for key in inputs[0]}
+            self.run.variables, {key: np.stack([one[key] for one in filled]) for key in filled[0]}
         )
         if "depth" not in outputs:
             raise UserError(f"this run predicts {', '.join(sorted(outputs))} and no depth")
@@ -239,12 +244,25 @@ class Predictor:
         """The batch keys of evaluation: what a network saw there, it sees here."""
         height, width = shot.counts.shape
         K, _ = _intrinsics(shot)
+        system = self.run.system
+        if system.camera == "rgb" and shot.colour is None:
+            raise UserError(
+                f"{shot.name}: this run sees RGB images; give colour images or a split that has them"
+            )
+        image = resize_image(shot.counts if shot.colour is None else shot.colour, self.image_size)
         given = {
-            "thermal/image": resize_image(shot.counts, self.image_size)[..., None],
-            "thermal/K": resize_intrinsics(K, self.image_size[1] / width, self.image_size[0] / height).astype(
-                np.float32
-            ),
+            f"{system.camera}/image": image if image.ndim == 3 else image[..., None],
+            f"{system.camera}/K": resize_intrinsics(
+                K, self.image_size[1] / width, self.image_size[0] / height
+            ).astype(np.float32),
         }
+        given |= shot.more
+        for key in system.sees - given.keys():
+            if key.split("/")[0] != "radar":
+                raise UserError(
+                    f"{shot.name}: this run looks at {key}, which is not there; give a prepared split"
+                )
+            given[key] = np.zeros(MAX_RADAR_POINTS, bool if key == "radar/valid" else np.float32)
         if "thermal/valid" in self.run.system.wants:
             valid = np.ones(shot.counts.shape, bool) if shot.valid is None else shot.valid
             given["thermal/valid"] = resize_valid(valid, self.image_size)[..., None]
@@ -280,6 +298,17 @@ class Predictor:
         method = "sequence" if shot.limits else self.method
         low, high = shot.limits or _percentiles(_usable_counts(given))
         return {"method": method, "low_counts": low, "high_counts": high}
+
+
+def _even(inputs: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    """The batch's frames with as many radar returns each; those added are not valid. And with the same keys."""
+    shared = set.intersection(*(set(one) for one in inputs))  # what some frames of a split lack is optional
+    most = max((len(one["radar/valid"]) for one in inputs if "radar/valid" in one), default=0)
+
+    def longer(key: str, value: np.ndarray) -> np.ndarray:
+        return np.pad(value, (0, most - len(value))) if key.startswith("radar/") else value
+
+    return [{key: longer(key, one[key]) for key in sorted(shared)} for one in inputs]
 
 
 def _usable_counts(given: dict[str, np.ndarray]) -> np.ndarray:

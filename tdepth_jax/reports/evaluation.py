@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from tdepth_jax.data import pipeline, sources
+from tdepth_jax.data import pipeline, radar_faults, sources
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics import baselines as still
 from tdepth_jax.metrics import segmentation as label_metrics
@@ -42,6 +42,10 @@ PROCEDURAL = (
     "ThermalWorld is a procedural test bed: figures on it compare methods and catch mistakes; "
     "they are no evidence about the real world."
 )
+RADAR = {
+    "missing": "Radar is missing: the network is given no returns.",
+    "wrong": "Radar is wrong: every return is at a random distance along its ray.",
+}
 RELATIVE = (
     "This run's depth is relative: its scale is unknown, so its figures without alignment say nothing about "
     "its quality."
@@ -65,6 +69,8 @@ class Request:
       baselines: also score the best constant and row-wise depth.
       pictures: frames shown under each of worst, typical and best.
       poses: also score the camera's motion where the method gives one and the split has poses.
+      radar: what a method that sees radar is given: the data's ("given"), none ("missing") or returns at random
+        distances ("wrong"); the last two have folders of their own.
     """
 
     dataset: str | None = None
@@ -80,6 +86,7 @@ class Request:
     baselines: bool = True
     pictures: int = 4
     poses: bool = True
+    radar: str = "given"
 
     def protocols(
         self, run: Run | None = None, metadata: Mapping[str, Any] = MappingProxyType({})
@@ -132,7 +139,7 @@ def evaluate_run(workdir: pathlib.Path, request: Request) -> tuple[dict[str, Any
     source = sources.open_split(dataset, split)
     if run.system.classes:
         return _labels(run, workdir, source, dataset, split, request)
-    predict = functools.partial(jax.jit(run.system.predict), run.variables)
+    predict = _given(run, run.system.predict, request)
     image_size = tuple(run.config.data.image_size)
     batch_size = request.batch_size or run.config.eval.batch_size
     poses = _poses(run, source, image_size, batch_size) if request.poses else None
@@ -160,6 +167,9 @@ def evaluate_run(workdir: pathlib.Path, request: Request) -> tuple[dict[str, Any
         progress=_bar,
     )
     result |= _about(run, workdir, source, dataset, split, result["images_per_sec"]) | {"poses": poses}
+    result |= {"radar": request.radar}
+    if request.radar != "given":
+        result["notes"].append(RADAR[request.radar])
     if request.baselines and not fitted:
         result["notes"].append(
             "No baselines: the run's training split has no ground-truth depth to fit them on."
@@ -172,7 +182,7 @@ def evaluate_run(workdir: pathlib.Path, request: Request) -> tuple[dict[str, Any
     )
     result["notes"] += said
     lead = next(p for p in asked if p.name == html.leading(result)["name"])
-    gallery = _gallery(run, result, predict, source, batch_size, lead, request.pictures)
+    gallery = _gallery(run, result, predict, source, batch_size, lead, request)
     page = html.report(workdir, result, gallery=gallery, history=_history(workdir))
     if kept:
         kept.keep(workdir)
@@ -197,6 +207,16 @@ def _labels(
     gallery = labels.pictures(result, source, predict, run, request.pictures)
     page = labels.report(workdir, result, gallery=gallery, history=_history(workdir))
     return result, pathlib.Path(page)
+
+
+def _given(run: Run, function: Callable[..., Any], request: Request) -> evaluator.Predict:
+    """A System's function of (variables, batch) as one of batches, their radar as the request says."""
+    own = functools.partial(jax.jit(function), run.variables)
+    if request.radar == "given":
+        return own
+    if "radar/valid" not in run.system.sees:
+        raise UserError(f"--radar={request.radar}: {run.config.system.name} sees no radar; leave it out")
+    return lambda batch: own(radar_faults.degrade(batch, request.radar))
 
 
 def overview(result: dict[str, Any]) -> str:
@@ -253,13 +273,13 @@ def _gallery(
     source: Any,
     batch_size: int,
     protocol: Protocol,
-    each: int,
+    request: Request,
 ) -> frames.Gallery | None:
     """Worst, typical and best frames, predicted once more, with what the method explains them by."""
-    if each < 1:
+    if request.pictures < 1:
         return None
     key = next(p["frames_key"] for p in result["protocols"] if p["name"] == protocol.name)
-    picked = frames.pick(result["frames"], key, each=each)
+    picked = frames.pick(result["frames"], key, each=request.pictures)
     rows = [row for group in picked.values() for row in group]
     shown = evaluator.revisit(
         predict,
@@ -269,7 +289,7 @@ def _gallery(
         batch_size=batch_size,
         camera=run.system.camera,
         sees=run.system.sees,
-        explain=functools.partial(jax.jit(run.system.explain), run.variables) if run.system.explain else None,
+        explain=_given(run, run.system.explain, request) if run.system.explain else None,
     )
     looks = {
         row["example"]: frames.look(row, f.image, f.predicted, f.truth, protocol, f.valid, f.maps)

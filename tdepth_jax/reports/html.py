@@ -38,8 +38,9 @@ def report(
       gallery: the frames to show.
       history: the run's metrics.jsonl, one mapping per line.
     """
-    name = f"{result['dataset']}-{result['split']}".replace("/", "_")
-    folder = epath.Path(workdir) / "eval" / name
+    folder = (
+        epath.Path(workdir) / "eval" / folder_name(result["dataset"], result["split"], result.get("radar"))
+    )
     page = render(result, gallery=gallery, history=history)
     numbers = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,6 +49,12 @@ def report(
         write_whole(folder / paths.file_name(trajectory), paths.encode(paths.picture(trajectory)))
     write_whole(folder / "report.html", page)
     return folder / "report.html"
+
+
+def folder_name(dataset: str, split: str, radar: str | None = None) -> str:
+    """Where an evaluation lies below `eval/`; one with another radar than the data's beside the other."""
+    end = f"-radar_{radar}" if radar not in (None, "given") else ""
+    return f"{dataset}-{split}{end}".replace("/", "_")
 
 
 def write_whole(path: epath.Path, content: str | bytes) -> None:
@@ -75,6 +82,7 @@ def render(
         result=result,
         lead=_headline(lead) if lead else None,
         shown=tables.SHOWN,
+        columns=tables.columns,
         titles=tables.TITLES,
         number=tables.number,
         count=tables.count,

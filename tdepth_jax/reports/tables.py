@@ -7,6 +7,7 @@ from typing import Any
 
 MOST_SEQUENCES = 12
 SHOWN = ("abs_rel", "sq_rel", "rmse", "rmse_log", "mae", "silog", "d1", "d2", "d3")
+RADAR_SHOWN = ("mae", "rmse", "imae", "irmse", "abs_rel", "d1", "d2", "d3")  # of depth from radar and camera
 TITLES = {
     "abs_rel": "Abs Rel",
     "sq_rel": "Sq Rel",
@@ -17,6 +18,8 @@ TITLES = {
     "d1": "δ<1.25",
     "d2": "δ<1.25²",
     "d3": "δ<1.25³",
+    "imae": "iMAE 1/km",
+    "irmse": "iRMSE 1/km",
 }
 
 
@@ -50,12 +53,18 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(texts)
 
 
+def columns(protocol: Mapping[str, Any]) -> tuple[str, ...]:
+    """The metrics that a protocol's tables show: those of its publications."""
+    return RADAR_SHOWN if protocol.get("published", "").startswith(("xdrc", "radarcam")) else SHOWN
+
+
 def protocol_table(protocol: dict[str, Any]) -> str:
     """One protocol of an evaluation's result, group by group, then the baselines."""
-    header = ["", "images", "pixels", "Abs Rel", "[95 %]", *(TITLES[m] for m in SHOWN[1:])]
-    rows = [_row(label(group), group) for group in shown(protocol["groups"])]
+    first, *others = columns(protocol)
+    header = ["", "images", "pixels", TITLES[first], "[95 %]", *(TITLES[m] for m in others)]
+    rows = [_row(label(group), group, first, others) for group in shown(protocol["groups"])]
     for baseline in protocol["baselines"]:
-        rows.append(_row(f"best {baseline['name']}", baseline["groups"][0]))
+        rows.append(_row(f"best {baseline['name']}", baseline["groups"][0], first, others))
     return f"protocol {protocol['name']}: {protocol['describe']}\n{aligned(header, rows)}"
 
 
@@ -76,15 +85,15 @@ def shown(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [group for group in groups if not (many and group["kind"] == "sequence")]
 
 
-def _row(name: str, group: dict[str, Any]) -> list[str]:
+def _row(name: str, group: dict[str, Any], first: str, others: Sequence[str]) -> list[str]:
     values = group["metrics"]
     return [
         name,
         str(group["images"]),
         count(group["pixels"]),
-        number(values["abs_rel"]),
-        interval(group, "abs_rel"),
-        *(number(values[m]) for m in SHOWN[1:]),
+        number(values[first]),
+        interval(group, first),
+        *(number(values[m]) for m in others),
     ]
 
 

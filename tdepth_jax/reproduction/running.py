@@ -14,7 +14,7 @@ import numpy as np
 from tdepth_jax import config as configs
 from tdepth_jax.data import sources
 from tdepth_jax.errors import UserError
-from tdepth_jax.reports import evaluation
+from tdepth_jax.reports import evaluation, html
 from tdepth_jax.reproduction.plan import Run, dataset_of
 from tdepth_jax.reproduction.spec import Score
 from tdepth_jax.training import run as training
@@ -71,7 +71,9 @@ def known(run: Run, asked: Score) -> dict[str, Any] | None:
     parts = [_figures(result, asked) for result in results if result is not None]
     if len(parts) < len(results):
         return None
-    return merge(parts) | {"pages": [str(_folder(run, dataset, s) / "report.html") for s in asked.splits]}
+    return merge(parts) | {
+        "pages": [str(_folder(run, asked, dataset, s) / "report.html") for s in asked.splits]
+    }
 
 
 def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -96,10 +98,9 @@ def summary(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _folder(run: Run, dataset: str, split: str) -> pathlib.Path:
-    return (
-        run.workdir / "eval" / f"{pathlib.PurePosixPath(dataset.rstrip('/')).name}-{split}".replace("/", "_")
-    )
+def _folder(run: Run, asked: Score, dataset: str, split: str) -> pathlib.Path:
+    name = pathlib.PurePosixPath(dataset.rstrip("/")).name
+    return run.workdir / "eval" / html.folder_name(name, split, asked.radar)
 
 
 def _evaluate(run: Run, asked: Score, dataset: str, split: str) -> None:
@@ -111,13 +112,14 @@ def _evaluate(run: Run, asked: Score, dataset: str, split: str) -> None:
         baselines=False,
         pictures=2,
         poses=asked.kind == "pose",
+        radar=asked.radar,
     )
     evaluation.evaluate_run(run.workdir, request)
 
 
 def _kept(run: Run, asked: Score, dataset: str, split: str) -> dict[str, Any] | None:
     try:
-        result = json.loads((_folder(run, dataset, split) / "metrics.json").read_text())
+        result = json.loads((_folder(run, asked, dataset, split) / "metrics.json").read_text())
         records = sources.open_split(dataset, split).fingerprint
     except (FileNotFoundError, json.JSONDecodeError, UserError):
         return None

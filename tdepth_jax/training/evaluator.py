@@ -254,15 +254,20 @@ def headline(result: Mapping[str, Any]) -> dict[str, float]:
 
 def require(source: Any, camera: str, sees: frozenset[str] = frozenset()) -> None:
     """Raises `UserError` unless the split has the camera's true depth and what the method looks at."""
-    where = f"{source.name}/{source.split}"
     if truth_of(camera) not in source.features:
         raise UserError(
-            f"{where} has no {truth_of(camera)}, so depth cannot be scored; "
+            f"{source.name}/{source.split} has no {truth_of(camera)}, so depth cannot be scored; "
             f"it has {', '.join(sorted(source.features))}"
         )
-    if missing := sees - source.features:
+    look(source, camera, sees)
+
+
+def look(source: Any, camera: str, sees: frozenset[str]) -> None:
+    """Raises `UserError` unless the split has what a method looks at."""
+    if missing := ({f"{camera}/image", f"{camera}/K"} | sees) - source.features:
         raise UserError(
-            f"this run's network looks at {', '.join(sorted(missing))}, which {where} does not have"
+            f"this run's network looks at {', '.join(sorted(missing))}, which {source.name}/{source.split} does not "
+            "have"
         )
 
 

@@ -18,7 +18,7 @@ RAW = Protocol(alignment="none")
 def by_hand(pairs):
     """Metrics of (predicted, truth) pairs with the definitions written out one pixel at a time."""
     n = len(pairs)
-    total = dict.fromkeys(("abs", "sq", "se", "sle", "ae", "log", "d1", "d2", "d3"), 0.0)
+    total = dict.fromkeys(("abs", "sq", "se", "sle", "ae", "log", "d1", "d2", "d3", "iae", "ise"), 0.0)
     for p, g in pairs:
         total["abs"] += abs(p - g) / g
         total["sq"] += (p - g) ** 2 / g
@@ -26,6 +26,8 @@ def by_hand(pairs):
         total["sle"] += (math.log(p) - math.log(g)) ** 2
         total["ae"] += abs(p - g)
         total["log"] += math.log(p) - math.log(g)
+        total["iae"] += abs(1000 / p - 1000 / g)  # 1/km
+        total["ise"] += (1000 / p - 1000 / g) ** 2
         for k in (1, 2, 3):
             total[f"d{k}"] += max(p / g, g / p) < 1.25**k
     mean = {k: v / n for k, v in total.items()}
@@ -39,6 +41,8 @@ def by_hand(pairs):
         "d1": mean["d1"],
         "d2": mean["d2"],
         "d3": mean["d3"],
+        "imae": mean["iae"],
+        "irmse": math.sqrt(mean["ise"]),
     }
 
 

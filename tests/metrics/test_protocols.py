@@ -156,3 +156,19 @@ def test_mistakes_are_answered():
         Protocol(averaging="pixel")
     with pytest.raises(UserError, match="min_depth"):
         Protocol(max_depth=0.0)
+
+
+@pytest.mark.parametrize("far", [50, 70, 80])
+def test_radar_and_camera_are_scored_in_their_ranges(far):
+    """Two pixels, one beyond: p = 20, g = 25, and a prediction beyond the range that only xdrc clamps."""
+    truth = np.array([[25.0, far - 1.0, far + 1.0]], np.float32)
+    predicted = np.array([[20.0, 100.0, 5.0]], np.float32)
+    for name, kept in ((f"xdrc{far}", float(far)), (f"radarcam{far}", 100.0)):
+        found = m.finish(m.image_sums(predicted, truth, published(name)).sum(0)[None], "per_image")
+        errors = np.array([5.0, kept - (far - 1)])
+        inverse = 1000 * np.abs(1 / np.array([20, kept]) - 1 / np.array([25.0, far - 1]))
+        assert found["mae"] == pytest.approx(errors.mean())
+        assert found["rmse"] == pytest.approx(np.sqrt((errors**2).mean()))
+        assert found["imae"] == pytest.approx(inverse.mean())
+        assert found["irmse"] == pytest.approx(np.sqrt((inverse**2).mean()))
+    assert "not clamped" in published(f"radarcam{far}").describe()
