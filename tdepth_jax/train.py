@@ -6,6 +6,7 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from tdepth_jax.errors import UserError, run_door
 
@@ -18,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="Any config key can be set: --config.train.steps=60 --config.model.dtype=bfloat16",
     )
     p.add_argument("--config", required=True, metavar="FILE.py[:ARG]", help="a file with get_config()")
-    p.add_argument("--workdir", type=pathlib.Path, help="run directory [runs/<config name>]")
+    p.add_argument("--workdir", help="run directory, local or gs:// [runs/<config name>]")
     p.add_argument("--init_from", metavar="RUN", help="start from the weights of another run")
     p.add_argument(
         "--accept_config_change",
@@ -39,8 +40,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from tdepth_jax import systems
 
     config = configs.load(args.config, overrides, systems.schema)
-    workdir = args.workdir or pathlib.Path("runs") / pathlib.Path(args.config.partition(":")[0]).stem
+    from etils import epath
+
     from tdepth_jax.training import run
+
+    workdir = epath.Path(args.workdir or f"runs/{pathlib.Path(args.config.partition(':')[0]).stem}")
 
     outcome = run.train(config, workdir, accept_config_change=args.accept_config_change)
     if outcome.stopped:
@@ -49,12 +53,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     _score(workdir)
 
 
-def _score(workdir: pathlib.Path) -> None:
+def _score(workdir: Any) -> None:
     """The finished run's tables and page; data without ground truth has a sentence instead."""
     import jax
 
-    if jax.process_index() != 0 or jax.process_count() > 1:
-        return  # a job of many processes is scored afterwards, by one
+    if jax.process_index() != 0 or jax.process_count() > 1 or "://" in str(workdir):
+        return  # a job of many processes, or in a bucket, is scored afterwards, by one, from a copy
     from tdepth_jax.reports import evaluation
 
     try:

@@ -37,7 +37,9 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is not None and jax.process_count() > 1:
+            return  # closing waits for the save under way, and that for processes that may be gone
         self._manager.close()
 
     def latest(self) -> int | None:

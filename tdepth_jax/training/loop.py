@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -22,10 +22,12 @@ from tdepth_jax.training import flops
 from tdepth_jax.training import mesh as meshes
 from tdepth_jax.training import programs as programs_of
 from tdepth_jax.training.checkpoint import Checkpoints
+from tdepth_jax.training.goodput import Goodput
 from tdepth_jax.training.partition import Flat
 from tdepth_jax.training.state import State, variables
 from tdepth_jax.training.stop import StopRequest
 from tdepth_jax.training.targets import Cache
+from tdepth_jax.training.watchdog import LONG, Watchdog, slowest
 from tdepth_jax.training.writers import Metrics, NoMetrics
 
 Batches = Iterator[dict[str, np.ndarray]]
@@ -47,7 +49,7 @@ def train(
     *,
     config: ConfigDict,
     mesh: jax.sharding.Mesh,
-    workdir: pathlib.Path,
+    workdir: epath.Path,
     checkpoints: Checkpoints,
     data_position: Callable[[int], Mapping[str, Any]],
     evaluate: Evaluate,
@@ -61,23 +63,32 @@ def train(
     at each record once.
     """
     settings, start = config.train, int(state.step)
-    metrics: Metrics | NoMetrics = Metrics(workdir, start) if jax.process_index() == 0 else NoMetrics()
+    first = jax.process_index() == 0  # of the processes: the one that writes
+    metrics: Metrics | NoMetrics = Metrics(workdir, start) if first else NoMetrics()
+    goodput = Goodput(workdir if first else None, start)
     programs = programs_of.jitted(system, state, frozen, config, mesh)
     panels = None
     if system.panels and settings.panels_every:  # computed by every process, written by the first
         panels = jax.jit(system.panels, out_shardings=meshes.replicated(mesh))
-    meter = _Meter(batch_size=settings.batch_size, devices=mesh.size)
+    meter = _Meter(batch_size=settings.batch_size, devices=mesh.size, goodput=goodput)
     idle = _Idle(settings.max_bad_steps)
     previous: _Pending | None = None
     stopped = False
 
-    with StopRequest() as stop, _progress(start, settings.steps) as bar, jax.transfer_guard("disallow"):
+    with (
+        Watchdog() as watchdog,
+        StopRequest() as stop,
+        _progress(start, settings.steps) as bar,
+        jax.transfer_guard("disallow"),
+    ):
         log = functools.partial(
             _log, metrics=metrics, bar=bar, settings=settings, meter=meter, idle=idle, workdir=workdir
         )
         for done in range(start + 1, settings.steps + 1):
+            watchdog.doing(done, "waiting for its data")
             with meter.waiting():
                 host_batch = next(batches)
+            watchdog.doing(done, "in a step", patience=LONG if done == start + 1 else 1.0)
             batch = meshes.global_batch(mesh, host_batch)
             if done == start + 1:
                 programs = programs_of.compiled(programs, state, frozen, batch)
@@ -104,6 +115,7 @@ def train(
             if save or score or show:
                 log(previous)
                 previous = None
+                watchdog.doing(done, "scoring or saving", patience=LONG)
                 with meter.pause(), jax.transfer_guard("allow"):
                     if panels and show:
                         pictures = panels(variables(state, frozen), batch)
@@ -112,6 +124,7 @@ def train(
                         metrics.scalars(done, _named("eval", evaluate(variables(state, frozen))))
                     if save:
                         metrics.flush()
+                        goodput.saved(done)
                         checkpoints.save(done, state, data_position(done))
             if stopped:
                 break
@@ -138,7 +151,7 @@ def _log(
     settings: ConfigDict,
     meter: _Meter,
     idle: _Idle,
-    workdir: pathlib.Path,
+    workdir: epath.Path,
 ) -> None:
     if pending is None:
         return
@@ -147,7 +160,8 @@ def _log(
     bar.update(pending.step - bar.n)
     if in_a_row >= settings.max_bad_steps:
         kept = workdir / f"bad_batch_{pending.step}.npz"
-        np.savez(kept, **pending.batch)  # type: ignore[arg-type]
+        with kept.open("wb") as file:
+            np.savez(file, **pending.batch)  # type: ignore[arg-type]
         metrics.scalars(pending.step, logs)
         metrics.close()
         raise UserError(
@@ -210,11 +224,13 @@ class _Meter:
     """Images per second, utilisation and the share of time spent waiting for data, since the last reading.
 
     An image is a target frame; the neighbours of its snippet are not counted. Utilisation is the FLOPs that the
-    step executes (matrix products and convolutions) over the devices' peak.
+    step executes (matrix products and convolutions) over the devices' peak. Of several processes the share of waiting
+    is the slowest one's. What is spent in steps goes to the account of `goodput`.
     """
 
-    def __init__(self, *, batch_size: int, devices: int):
+    def __init__(self, *, batch_size: int, devices: int, goodput: Goodput):
         self._batch_size, self._peak = batch_size, flops.device_peak() * devices
+        self._goodput = goodput
         self.flops = math.nan
         self.reset(0)
 
@@ -231,13 +247,17 @@ class _Meter:
     def read(self, step: int) -> dict[str, float]:
         elapsed = max(time.perf_counter() - self._since - self._paused, 1e-9)
         steps = max(step - self._step, 1)
-        waited = self._waited / elapsed
+        waited, sentence = slowest(self._waited, elapsed)
+        if sentence:
+            _say(sentence)
+        self._goodput.add(elapsed - self._waited)
         self.reset(step)
         rate = steps / elapsed
         return {
             "images_per_sec": rate * self._batch_size,
             "mfu": rate * self.flops / self._peak,
-            "data_wait": min(waited, 1.0),
+            "data_wait": waited,
+            "goodput": self._goodput.share(),
         }
 
 

@@ -19,12 +19,13 @@ BATCH = PartitionSpec(("data", "fsdp"))
 def join_processes() -> None:
     """Joins the other processes of the job, if there are any; call before anything touches a device.
 
-    A TPU pod is found by JAX itself (TDEPTH_DISTRIBUTED=auto). Elsewhere TDEPTH_COORDINATOR=host:port,
-    TDEPTH_PROCESSES and TDEPTH_PROCESS_ID say who is who.
+    A TPU pod, Slurm or MPI is found by JAX itself (TDEPTH_DISTRIBUTED=auto). Elsewhere TDEPTH_COORDINATOR=host:port,
+    TDEPTH_PROCESSES and TDEPTH_PROCESS_ID say who is who. A process that is not heard of for TDEPTH_HEARTBEAT_SECONDS
+    counts as lost, and ends the job.
     """
     env = os.environ
     if env.get("TDEPTH_DISTRIBUTED") == "auto":
-        jax.distributed.initialize()
+        jax.distributed.initialize(heartbeat_timeout_seconds=_heartbeat())
     elif "TDEPTH_COORDINATOR" in env:
         try:
             count, index = int(env["TDEPTH_PROCESSES"]), int(env["TDEPTH_PROCESS_ID"])
@@ -33,7 +34,25 @@ def join_processes() -> None:
                 "TDEPTH_COORDINATOR is set, so TDEPTH_PROCESSES and TDEPTH_PROCESS_ID must be whole numbers too"
             ) from None
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(env["TDEPTH_COORDINATOR"], num_processes=count, process_id=index)
+        jax.distributed.initialize(
+            env["TDEPTH_COORDINATOR"],
+            num_processes=count,
+            process_id=index,
+            heartbeat_timeout_seconds=_heartbeat(),
+        )
+
+
+def _heartbeat() -> int:
+    said = os.environ.get("TDEPTH_HEARTBEAT_SECONDS", "60")
+    if not said.isdigit() or int(said) < 1:
+        raise UserError(f"TDEPTH_HEARTBEAT_SECONDS={said!r} must be a whole number of seconds, at least 1")
+    return int(said)
+
+
+def say(fact: object) -> None:
+    """Prints, in the first of the processes."""
+    if jax.process_index() == 0:
+        print(fact, flush=True)
 
 
 def make_mesh(settings: config.Mesh, devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from typing import Any
 
 import jax
+from etils import epath
 from ml_collections import ConfigDict
 
 from tdepth_jax import config as configs
@@ -29,13 +29,13 @@ class Run:
     step: int
 
 
-def load_run(workdir: str | pathlib.Path, *, step: int | None = None) -> Run:
+def load_run(workdir: Any, *, step: int | None = None) -> Run:
     """Opens the run in `workdir` at `step` (the latest by default), replicated over the devices there are.
 
     Raises:
       UserError: not a run directory, no such step, or a checkpoint that does not fit or is damaged.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = epath.Path(workdir)
     if not workdir.is_dir():
         raise UserError(f"no run at {workdir}; give the folder that training wrote (runs/<config name>)")
     config = configs.from_json(workdir / "config.json", systems.schema)

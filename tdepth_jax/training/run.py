@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import pathlib
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+from etils import epath
 from ml_collections import ConfigDict
 
 from tdepth_jax import config as configs
@@ -20,19 +20,25 @@ from tdepth_jax.errors import UserError
 from tdepth_jax.metrics.protocols import is_indoor, protocols
 from tdepth_jax.metrics.segmentation import PROTOCOLS
 from tdepth_jax.systems.base import System
-from tdepth_jax.training import evaluator, loop, partition, segments, setup, start, targets
+from tdepth_jax.training import evaluator, loop, partition, segments, setup, start, targets, watchdog
 from tdepth_jax.training import mesh as meshes
 from tdepth_jax.training.checkpoint import Checkpoints
 
 
-def train(config: ConfigDict, workdir: pathlib.Path, *, accept_config_change: bool = False) -> loop.Outcome:
-    """Trains `config` in `workdir`, from where the run stands; with nothing left to do, does nothing.
+def train(config: ConfigDict, workdir: Any, *, accept_config_change: bool = False) -> loop.Outcome:
+    """Trains `config` in `workdir` (local or gs://), from where the run stands; with nothing left to do, does nothing.
 
     Raises:
-      UserError: a config that cannot run, data that does not fit it, a run directory of another config.
+      UserError: a config that cannot run, data that does not fit it, a run directory of another config. In a job of
+        several processes the sentence is printed and the process ends.
     """
     setup.enable_compilation_cache()
     meshes.join_processes()
+    with watchdog.or_end():
+        return _train(config, epath.Path(workdir), accept_config_change)
+
+
+def _train(config: ConfigDict, workdir: epath.Path, accept_config_change: bool) -> loop.Outcome:
     system = systems.make(config)
     mesh = meshes.make_mesh(configs.section(config, "mesh"))
     _check_batch(config, mesh)
@@ -47,7 +53,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, *, accept_config_change: bo
 
     cache = targets.cache(config, system, workdir, len(source))
     for change in setup.claim_workdir(workdir, config, accept_changes=accept_config_change):
-        print(f"config changed: {change}")
+        meshes.say(f"config changed: {change}")
     with Checkpoints(workdir, keep=config.train.keep) as checkpoints:
         position = functools.partial(_position, config, source.fingerprint)
         done = checkpoints.latest()
@@ -57,9 +63,8 @@ def train(config: ConfigDict, workdir: pathlib.Path, *, accept_config_change: bo
         else:
             state, frozen, saved = start.resume(system, mesh, config, checkpoints, done)
             _same_data(saved, position(done), workdir)
-            print(f"resuming {workdir} at step {done}")
-        if jax.process_index() == 0:
-            print(partition.summary(state.trainable, frozen))
+            meshes.say(f"resuming {workdir} at step {done}")
+        meshes.say(partition.summary(state.trainable, frozen))
         with pipeline.train_iterator(
             source,
             keys=keys,
@@ -183,7 +188,7 @@ def _position(config: ConfigDict, fingerprint: str, step: int) -> dict[str, Any]
     return {"step": step, "seed": config.train.seed, "fingerprint": digest}
 
 
-def _same_data(saved: Mapping[str, Any], now: Mapping[str, Any], workdir: pathlib.Path) -> None:
+def _same_data(saved: Mapping[str, Any], now: Mapping[str, Any], workdir: Any) -> None:
     if {**saved} != {**now}:
         raise UserError(
             f"{workdir} was trained on other data, or with another seed, crop or batch size, so its batches cannot be "

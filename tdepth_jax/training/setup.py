@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pathlib
+from typing import Any
 
 import jax
+from etils import epath
 from ml_collections import ConfigDict
 
 from tdepth_jax import config as configs
@@ -47,12 +49,14 @@ def enable_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
-def claim_workdir(workdir: pathlib.Path, config: ConfigDict, *, accept_changes: bool) -> list[str]:
-    """Makes `workdir` this config's run directory, or checks that it already is; returns what changed.
+def claim_workdir(folder: Any, config: ConfigDict, *, accept_changes: bool) -> list[str]:
+    """Makes the folder (local or gs://) this config's run directory, or checks that it already is; returns what
+    changed. Of several processes the first one writes.
 
     Raises:
       UserError: the run was begun with another config and `accept_changes` is False.
     """
+    workdir = epath.Path(folder)
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir={workdir} is a file; name a folder")
     kept = workdir / "config.json"
@@ -68,8 +72,9 @@ def claim_workdir(workdir: pathlib.Path, config: ConfigDict, *, accept_changes: 
         raise UserError(f"{workdir} has checkpoints but no config.json; name another --workdir")
     else:
         changes = []
-    workdir.mkdir(parents=True, exist_ok=True)
-    temporary = workdir / f".config.{jax.process_index()}.tmp"
-    temporary.write_text(configs.to_json(config))
-    os.replace(temporary, kept)
+    if jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        temporary = workdir / ".config.tmp"
+        temporary.write_text(configs.to_json(config))
+        temporary.replace(kept)
     return changes

@@ -118,12 +118,12 @@ def _pretrained(params: Flat, prefix: str, weights: Pretrained) -> Flat:
     except UserError as error:
         if weights.required:
             raise
-        print(f"{prefix} starts random: {error}")
+        meshes.say(f"{prefix} starts random: {error}")
         return {}
     if weights.first:
         taken[weights.first] = first_kernel(taken[weights.first], own[weights.first].shape[2])
     rest = sorted({k.split("/")[0] for k in fresh})
-    print(f"{prefix}: from {folder}" + (f", but {', '.join(rest)} random" if rest else ""))
+    meshes.say(f"{prefix}: from {folder}" + (f", but {', '.join(rest)} random" if rest else ""))
     return {f"{prefix}/{k}": v for k, v in taken.items()}
 
 
@@ -159,5 +159,5 @@ def _shared(params: Flat, other: Flat, where: str) -> Flat:
     shared = {k: v for k, v in other.items() if k in params and params[k].shape == v.shape}
     if not shared:
         raise UserError(f"train.init_from={where}: that run shares none of them with this model")
-    print(f"initialised {len(shared)} of {len(params)} arrays from {where}")
+    meshes.say(f"initialised {len(shared)} of {len(params)} arrays from {where}")
     return {k: jax.device_put(jax.device_get(v), params[k].sharding) for k, v in shared.items()}

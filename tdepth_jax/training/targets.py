@@ -8,6 +8,7 @@ import json
 import math
 import pathlib
 import shutil
+from typing import Any
 
 import jax
 import numpy as np
@@ -62,7 +63,7 @@ class Cache:
         return dataclasses.replace(programs, teach=teach)
 
 
-def cache(config: ConfigDict, system: System, workdir: pathlib.Path, records: int) -> Cache | None:
+def cache(config: ConfigDict, system: System, workdir: Any, records: int) -> Cache | None:
     """The cache that `train.cache_targets` asks for, if it does and there is a teacher.
 
     Raises:
@@ -75,9 +76,11 @@ def cache(config: ConfigDict, system: System, workdir: pathlib.Path, records: in
             "train.cache_targets keeps one target a record, but data.flip or data.scale_crop shows each record "
             "differently every time: set data.flip=false and data.scale_crop=1, or leave the targets uncached"
         )
+    if "://" in str(workdir):
+        raise UserError("train.cache_targets needs a local --workdir: its rows are memory-mapped")
     if jax.process_count() > 1:
         raise UserError("train.cache_targets works in a single process; leave it off in a job of several")
-    return Cache(workdir / "targets", records)
+    return Cache(pathlib.Path(workdir) / "targets", records)
 
 
 def _learns(system: System, state: State, frozen: Flat, batch: Batch) -> bool:

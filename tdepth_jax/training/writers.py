@@ -5,30 +5,38 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import tempfile
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from etils import epath
+
+UPLOAD = 60.0  # seconds between uploads of a log that lies in a bucket
 
 
 class Metrics:
     """One JSON object per line in `metrics.jsonl`; a run resumed at `step` continues after that step's line.
 
     Lines of steps that the resumed run will take again are dropped first, and half a line left by a kill too,
-    so the file reads as if the run had never stopped.
+    so the file reads as if the run had never stopped. In a bucket (gs://) both logs are written anew every minute and
+    at every save, for objects cannot be appended to.
     """
 
-    def __init__(self, workdir: pathlib.Path, step: int):
+    def __init__(self, workdir: Any, step: int):
+        workdir = epath.Path(workdir)
         self._path = workdir / "metrics.jsonl"
-        kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
-        temporary = self._path.with_suffix(".jsonl.tmp")
-        temporary.write_text("".join(line + "\n" for line in kept))
-        os.replace(temporary, self._path)
-        self._file = self._path.open("a")
+        kept = "".join(line + "\n" for line in self._lines() if json.loads(line)["step"] <= step)
+        remote = "://" in str(workdir)
+        self._log: _Log = _Uploaded(self._path, kept) if remote else _Appended(self._path, kept)
+        self._folder = workdir / "tensorboard"
+        self._local = tempfile.TemporaryDirectory() if remote else None
         # Imported here: it is slow to load, and only training needs it.
         from tensorboardX import SummaryWriter
 
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1, flush_secs=30)
+        folder = self._local.name if self._local else str(self._folder)
+        self._events = SummaryWriter(folder, purge_step=step + 1, flush_secs=30)
 
     def _lines(self) -> list[str]:
         if not self._path.exists():
@@ -41,8 +49,7 @@ class Metrics:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         # JSON has no NaN; a reader in another language would stop at one.
         row = {"step": step} | {k: float(v) if np.isfinite(v) else None for k, v in values.items()}
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()  # a run is watched through this file
+        self._log.add(json.dumps(row) + "\n")
         for name, value in values.items():
             self._events.add_scalar(name, float(value), step)
 
@@ -52,14 +59,64 @@ class Metrics:
 
     def flush(self) -> None:
         """On disk when this returns. Called before a checkpoint commits: no saved step may lack its line."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._log.flush()
         self._events.flush()
+        if self._local:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for file in pathlib.Path(self._local.name).iterdir():
+                (self._folder / file.name).write_bytes(file.read_bytes())
 
     def close(self) -> None:
         self.flush()
-        self._file.close()
+        self._log.close()
         self._events.close()
+        if self._local:
+            self._local.cleanup()
+
+
+class _Log(Protocol):
+    """A text that grows, on disk as far as it was flushed."""
+
+    def add(self, line: str) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Appended:
+    def __init__(self, path: epath.Path, kept: str):
+        temporary = path.with_suffix(".jsonl.tmp")
+        temporary.write_text(kept)
+        temporary.replace(path)
+        self._file = path.open("a")
+
+    def add(self, line: str) -> None:
+        self._file.write(line)
+        self._file.flush()  # a run is watched through this file
+
+    def flush(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Uploaded:
+    def __init__(self, path: epath.Path, kept: str):
+        self._path, self._text, self._written = path, [kept], 0.0
+        self.flush()
+
+    def add(self, line: str) -> None:
+        self._text.append(line)
+        if time.monotonic() - self._written > UPLOAD:
+            self.flush()
+
+    def flush(self) -> None:
+        self._path.write_text("".join(self._text))
+        self._written = time.monotonic()
+
+    def close(self) -> None:
+        self.flush()
 
 
 class NoMetrics:

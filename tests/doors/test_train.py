@@ -65,7 +65,7 @@ def finish(process: subprocess.Popen, code: int = 0) -> str:
 
 def rows(workdir: pathlib.Path) -> list[dict]:
     """The lines of metrics.jsonl without what depends on the clock."""
-    timed = {"images_per_sec", "mfu", "data_wait"}
+    timed = {"images_per_sec", "mfu", "data_wait", "goodput"}
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if k not in timed} for line in lines]
 
