@@ -7,13 +7,13 @@ Scored on other sequences of the new scene.
 
 from ml_collections import ConfigDict
 
-from configs import world_confidence_student
+from configs import world_confidence_teacher
 
 
 def get_config() -> ConfigDict:
-    c = world_confidence_student.get_config()
+    c = world_confidence_teacher.get_config()
     c.data.split = "new_scene_train"
-    c.system.update({"stage": "label_free", "distill_weight": 2.0})
+    c.system.update({"stage": "label_free", "distill_weight": 2.0, "spread_weight": 0.1})
     c.optimizer.update({"learning_rate": 1e-4, "warmup_steps": 20})
     c.train.update({"steps": 200, "save_every": 200, "init_from": "runs/world_confidence"})
     c.eval.split = "new_scene"

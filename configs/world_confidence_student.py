@@ -1,33 +1,16 @@
-"""ThermalWorld: a thermal student with labels, the first of four runs that show confidence-aware distillation.
+"""ThermalWorld: a thermal student with labels; after world_confidence_teacher, which lends it nothing yet.
 
-  python -m tdepth_jax.prepare world
-  python -m tdepth_jax.import_weights dinov2_vits14_pretrain.pth -o weights/dinov2_vits14
-  python -m tdepth_jax.train --config=configs/world_confidence_student.py
-  python -m tdepth_jax.train --config=configs/world_confidence_teacher.py
-  python -m tdepth_jax.train --config=configs/world_confidence.py
-  python -m tdepth_jax.train --config=configs/world_confidence_adapt.py
-
-The publication trains student, teacher and confidence at once; one after the other is the same here, because nothing is
-distilled with labels, and two CPU cores are done sooner. The student is small and starts from random weights.
+python -m tdepth_jax.train --config=configs/world_confidence_student.py
 """
 
 from ml_collections import ConfigDict
 
-from configs import world_vits_stage1
-
-OFF = {f"{name}_weight": 0.0 for name in ("distill", "likelihood", "smoothness", "confidence_smoothness")}
+from configs import world_confidence_teacher
 
 
 def get_config() -> ConfigDict:
-    c = world_vits_stage1.get_config()
-    network = {key: value for key, value in c.model.items() if not key.startswith("pose_")}
-    teacher = {f"teacher_{key}": network[key] for key in (*world_vits_stage1.VITS, "output_gain")}
-    teacher["teacher_weights"] = network.pop("backbone_weights")
-    small = {"vit_dim": 128, "vit_depth": 4, "vit_heads": 4, "vit_pos_grid": 10, "output_gain": 1.0}
-    c.model = ConfigDict(network | small | teacher)
-    c.model.confidence_widths = (8, 16, 32, 32, 32)
-    c.system = ConfigDict({"name": "confidence", "train_rgb": "nothing", **OFF})
-    c.optimizer.update({"name": "adamw", "weight_decay": 0.01, "warmup_steps": 100})
-    c.train = ConfigDict({"steps": 1200, "batch_size": 8, "save_every": 600, "keep": 1})
-    c.eval = ConfigDict({"protocols": ("monother",)})
+    c = world_confidence_teacher.get_config()
+    c.system.update({"train_rgb": "nothing", "thermal_weight": 1.0, "spread_weight": 0.1})
+    c.train.update({"steps": 1200, "save_every": 600})
+    c.train.update({"init_from": "runs/world_confidence_teacher", "init_only": (r"rgb/.*",)})
     return c

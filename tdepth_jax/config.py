@@ -62,6 +62,7 @@ class Train:
         False  # keep what a frozen teacher says of each record on disk; needs unaugmented images
     )
     init_from: str | None = None  # a run directory whose weights to start from
+    init_only: tuple[str, ...] = ()  # of those, the parameters whose path matches one of these; none = all
 
     def __post_init__(self) -> None:
         _at_least("train", self, steps=1, batch_size=1, accumulate=1, log_every=1, save_every=1, keep=1)

@@ -62,12 +62,13 @@ def get_table() -> Table:
         world=World(
             configs={
                 "ms2_confidence": (
-                    "world_confidence_student",
                     "world_confidence_teacher",
+                    "world_confidence_student",
                     "world_confidence",
                 ),
                 "vivid_confidence": "world_confidence_adapt",
             },
+            fixed=frozenset({"world_confidence_teacher"}),
             scores=(
                 world("night", "new scene", None),
                 world("day", "new scene by day", "day"),

@@ -52,7 +52,7 @@ def runs(
 
     Args:
       row: of a table; `overrides` come after its own.
-      seed: added to the config's own.
+      seed: added to the config's own, unless the stage is fixed.
       folder: where `<config>.py` lies.
       root: gets a folder per run, named by its config and by what can change its weights.
 
@@ -64,11 +64,12 @@ def runs(
         parent = found[-1] if found else None
         said = {**stage.overrides, **overrides}
         config = configs.load(str(folder / f"{stage.config}.py"), said, systems.schema)
+        own = 0 if stage.fixed else seed
         with config.unlocked():
-            config.train.seed += seed
+            config.train.seed += own
             if parent:
                 config.train.init_from = str(parent.workdir)
-        name = f"{stage.config}-{_digest(config, parent)}-seed{seed}"
+        name = f"{stage.config}-{_digest(config, parent)}-seed{own}"
         found.append(Run(config, root / name, parent))
     return tuple(found)
 

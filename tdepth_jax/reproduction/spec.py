@@ -26,10 +26,14 @@ NONE: Mapping[str, Any] = MappingProxyType({})
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One training run: `configs/<config>.py` with overrides; a later stage starts from the one before."""
+    """One training run: `configs/<config>.py` with overrides; a later stage starts from the one before.
+
+    A `fixed` one is trained once for all seeds, as imported weights would be; only fixed ones may come before it.
+    """
 
     config: str
     overrides: Overrides = dataclasses.field(default_factory=dict)
+    fixed: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,12 +122,13 @@ class Score:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class World:
-    """The same rows on ThermalWorld: which config stands for which, or which chain of them, and what stands for each
-    score (by its name)."""
+    """The same rows on ThermalWorld: which config stands for which, or which chain of them, what stands for each score
+    (by its name), and which configs are trained once for all seeds."""
 
     configs: Mapping[str, str | tuple[str, ...]]
     scores: tuple[Score, ...]
     needs: Mapping[str, str]
+    fixed: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -175,12 +180,12 @@ class Table:
         """
         if self.world is None:
             raise UserError(f"{self.name} cannot be run on ThermalWorld; leave out --world")
-        other = self.world.configs
+        other, fixed = self.world.configs, self.world.fixed
 
         def twins(stage: Stage) -> tuple[Stage, ...]:
             names = other[stage.config]
             chain = (names,) if isinstance(names, str) else names
-            return tuple(dataclasses.replace(stage, config=name) for name in chain)
+            return tuple(dataclasses.replace(stage, config=name, fixed=name in fixed) for name in chain)
 
         rows = tuple(
             dataclasses.replace(row, stages=tuple(twin for stage in row.stages for twin in twins(stage)))

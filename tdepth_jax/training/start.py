@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -38,7 +39,9 @@ def fresh(system: System, mesh: jax.sharding.Mesh, config: ConfigDict) -> tuple[
     The random weights do not depend on the mesh: they are drawn from `train.seed` alone.
     """
     state_like, frozen_like = shapes(system, mesh, config)
-    other = _run_weights(config.train.init_from)  # a mistake shows before a compile
+    other = _run_weights(config.train.init_from, config.train.init_only)  # a mistake shows before a compile
+    for name, tree in jax.eval_shape(system.init, jax.random.key(0)).items():
+        _inherited(system, flatten(tree), other.get(name, {}), config)
     init = jax.jit(system.init, out_shardings=meshes.replicated(mesh))
     variables = {name: flatten(tree) for name, tree in init(jax.random.key(config.train.seed)).items()}
     for prefix, weights in system.pretrained.items():
@@ -48,7 +51,6 @@ def fresh(system: System, mesh: jax.sharding.Mesh, config: ConfigDict) -> tuple[
             variables["batch_stats"] |= _pretrained(variables["batch_stats"], prefix, statistics)
     for name, flat in variables.items():
         shared = _shared(flat, other[name], f"{config.train.init_from}: {name}") if name in other else {}
-        _inherited(system, flat, shared, config)
         flat |= shared
     trainable, frozen, mutable = divide(system, {name: nest(flat) for name, flat in variables.items()})
     make = functools.partial(create, system, ema=config.train.ema_decay > 0)
@@ -78,9 +80,10 @@ def _like(params: Flat) -> Flat:
     return {k: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=v.sharding) for k, v in params.items()}
 
 
-def _inherited(system: System, flat: Flat, shared: Flat, config: ConfigDict) -> None:
-    """Raises UserError unless all that must come from another run did."""
-    missing = [k for k in flat if k not in shared and any(re.fullmatch(p, k) for p in system.inherits)]
+def _inherited(system: System, flat: Flat, other: Flat, config: ConfigDict) -> None:
+    """Raises UserError unless the other run has all that must come from it."""
+    fits = {k for k, v in flat.items() if k in other and other[k].shape == v.shape}
+    missing = [k for k in flat if k not in fits and any(re.fullmatch(p, k) for p in system.inherits)]
     if not missing:
         return
     part, run = missing[0].split("/")[0], config.train.init_from
@@ -139,19 +142,26 @@ def _settings_that_fit(folder: epath.Path) -> str:
     )
 
 
-def _run_weights(workdir: str | None) -> dict[str, Flat]:
-    """The weights and statistics of another run, by collection."""
+def _run_weights(workdir: str | None, only: Sequence[str]) -> dict[str, Flat]:
+    """The weights and statistics of another run, by collection; those that match one of `only`, or all."""
     from tdepth_jax.training.restore import load_run
 
     if not workdir:
         return {}
     try:
-        return {name: flatten(tree) for name, tree in load_run(workdir).variables.items()}
+        found = {name: flatten(tree) for name, tree in load_run(workdir).variables.items()}
     except UserError as error:
         raise UserError(
             f"train.init_from={workdir}: {error}; this run starts from that one's weights, so train it first "
             f"(configs/{epath.Path(workdir).name}.py), or name another with --init_from"
         ) from None
+    wanted = "|".join(f"(?:{pattern})" for pattern in only) or ".*"
+    chosen = {
+        name: {k: v for k, v in flat.items() if re.fullmatch(wanted, k)} for name, flat in found.items()
+    }
+    if not any(chosen.values()):
+        raise UserError(f"train.init_only={tuple(only)} matches nothing that {workdir} has")
+    return {name: flat for name, flat in chosen.items() if flat}
 
 
 def _shared(params: Flat, other: Flat, where: str) -> Flat:

@@ -85,6 +85,7 @@ def config(**train) -> ConfigDict:
         "ema_decay": 0.0,
         "max_bad_steps": 3,
         "init_from": None,
+        "init_only": (),
         "cache_targets": False,
     }
     return ConfigDict(
