@@ -3,7 +3,7 @@
   python -m tdepth_jax.prepare world
   python -m tdepth_jax.train --config=configs/world_xdrc_teacher.py
 
-The thermal camera sees; --config.system.camera=rgb takes the RGB one. Every fourth row of true depth is a label, as a
+The thermal camera sees; --config.system.camera=rgb takes the RGB one. Every eighth row of true depth is a label, as a
 scanner's lines are of real depth.
 """
 
@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     c = ConfigDict()
-    c.data = ConfigDict({"dataset": "data/world", "image_size": (64, 80)})
+    c.data = ConfigDict({"dataset": "data/world", "image_size": (64, 64)})
     c.model = ConfigDict({"width": 0.5, "blocks": 1, "teacher_width": 0.25, "teacher_blocks": 2})
     c.system = ConfigDict(
         {
@@ -21,7 +21,8 @@ def get_config() -> ConfigDict:
             "camera": "thermal",
             "radar_values": ("z", "rcs_dbsm", "radial_velocity"),
             "confidence_patch": (20, 5),
-            "label_lines": 4,
+            "label_lines": 8,
+            "bins": 64,
         }
     )
     c.optimizer = ConfigDict(
@@ -33,6 +34,6 @@ def get_config() -> ConfigDict:
             "warmup_steps": 50,
         }
     )
-    c.train = ConfigDict({"steps": 1500, "batch_size": 8, "save_every": 500})
-    c.eval = ConfigDict({"protocols": ("none",)})
+    c.train = ConfigDict({"steps": 1200, "batch_size": 8, "save_every": 400})
+    c.eval = ConfigDict({"protocols": ("xdrc80",)})
     return c

@@ -125,7 +125,8 @@ class Predictor:
     @functools.cached_property
     def has_spread(self) -> bool:
         """Whether the model says how sure it is; asked of its shapes, nothing is computed."""
-        blank = self._input(Shot(np.zeros(self.image_size, np.uint16)))
+        colour = np.zeros((*self.image_size, 3), np.uint8) if self.run.system.camera == "rgb" else None
+        blank = self._input(Shot(np.zeros(self.image_size, np.uint16), colour=colour))
         batch = {key: value[None] for key, value in blank.items()}
         return "spread" in jax.eval_shape(self.run.system.predict, self.run.variables, batch)
 

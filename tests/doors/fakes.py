@@ -23,9 +23,7 @@ def fake_run(*, spread=None):
         more = {} if spread is None else {"spread": jnp.full(depth.shape, spread)}
         return {"depth": depth, **more}
 
-    system = types.SimpleNamespace(
-        predict=outputs, scale="relative", wants=frozenset({"thermal/valid"}), intrinsics=None
-    )
+    system = _system(outputs)
     config = {
         "system": {"name": "fake", "normalization": "snippet"},
         "data": {"dataset": "data/fake", "image_size": SIZE},
@@ -51,6 +49,15 @@ def normalising_system(config):
         )
         return {"depth": 1 / (0.1 + unit[:, 0])}
 
+    return _system(outputs)
+
+
+def _system(outputs):
     return types.SimpleNamespace(
-        predict=outputs, scale="relative", wants=frozenset({"thermal/valid"}), intrinsics=None
+        predict=outputs,
+        scale="relative",
+        wants=frozenset({"thermal/valid"}),
+        intrinsics=None,
+        camera="thermal",
+        sees=frozenset(),
     )

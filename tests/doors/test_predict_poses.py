@@ -33,7 +33,7 @@ def motion(variables, batch):
 def fake(scale="relative", motion=motion):
     system = types.SimpleNamespace(
         predict=lambda variables, batch: {"depth": jnp.ones(batch["thermal/image"].shape)},
-        motion=motion, intrinsics=None, scale=scale, wants=frozenset(),
+        motion=motion, intrinsics=None, scale=scale, wants=frozenset(), camera="thermal", sees=frozenset(),
     )  # fmt: skip
     config = {
         "system": {"name": "fake", "normalization": "snippet"},
