@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from configs import world_vits_stage1
 
-OFF = {f"{name}_weight": 0.0 for name in ("distill", "likelihood", "confidence_smoothness")}
+OFF = {f"{name}_weight": 0.0 for name in ("thermal", "spread", "distill", "likelihood")}
 
 
 def get_config() -> ConfigDict:
@@ -26,9 +26,7 @@ def get_config() -> ConfigDict:
     small = {"vit_dim": 128, "vit_depth": 4, "vit_heads": 4, "vit_pos_grid": 10, "output_gain": 1.0}
     c.model = ConfigDict(network | small | teacher)
     c.model.confidence_widths = (8, 16, 32, 32, 32)
-    c.system = ConfigDict(
-        {"name": "confidence", "train_rgb": "head", **OFF, "thermal_weight": 0.0, "spread_weight": 0.0}
-    )
+    c.system = ConfigDict({"name": "confidence", "train_rgb": "head", **OFF})
     c.optimizer.update({"name": "adamw", "weight_decay": 0.01, "warmup_steps": 100})
     c.train = ConfigDict({"steps": 900, "batch_size": 8, "save_every": 300, "keep": 1})
     c.eval = ConfigDict({"protocols": ("monother",)})

@@ -66,9 +66,8 @@ class Settings:
     """As published where the publication has it; weights are those of its supervised stage on MS2."""
 
     name: str = "confidence"
-    stage: str = (
-        "supervised"  # supervised: labels in both views | label_free: teacher and confidence stand still
-    )
+    # supervised: labels in both views | label_free: teacher and confidence stand still
+    stage: str = "supervised"
     normalization: str = "frame"  # of counts to about [0, 1]: full_scale | frame
     weighting: str = "confidence"  # of the distillation: confidence | plain (every pixel of the mask alike)
     train_rgb: str = "all"  # what the supervised stage trains of the teacher: all | head | nothing
@@ -100,8 +99,9 @@ class Settings:
         found = {"distill": self.distill_weight, "spread": self.spread_weight}
         if self.stage == "supervised":
             found |= {"thermal": self.thermal_weight, "likelihood": self.likelihood_weight}
-            found |= {"confidence_smoothness": self.confidence_smoothness_weight}
-            if self.train_rgb != "nothing":
+            if self.likelihood_weight:
+                found |= {"confidence_smoothness": self.confidence_smoothness_weight}
+            if self.rgb_weight and self.train_rgb != "nothing":
                 found |= {"rgb": self.rgb_weight, "smoothness": self.smoothness_weight}
         return {name: weight for name, weight in found.items() if weight}
 
@@ -118,7 +118,7 @@ class Settings:
     @property
     def compares(self) -> bool:
         """Whether the two views are compared; if not, the student is trained by labels alone."""
-        return bool({"distill", "likelihood", "confidence_smoothness"} & self.weights.keys())
+        return bool({"distill", "likelihood"} & self.weights.keys())
 
 
 def make(config: ConfigDict) -> System:
@@ -214,17 +214,11 @@ def make(config: ConfigDict) -> System:
         theirs, known = _sound(teacher(variables, batch), batch)
         seen, _ = compare(params, mutable, batch, ours, theirs, train=False)
         trust = 1 + jnp.log10(jnp.where(known, seen["confidence"], 1e-3)) / 3
-        grey = [
-            thermal * normalize.STD + normalize.MEAN,
-            _near(ours[0]),
-            _near(theirs["depth"]),
-            trust,
-        ]
+        grey = (thermal * normalize.STD + normalize.MEAN, _near(ours[0]), _near(theirs["depth"]), trust)
         shown = [jnp.repeat(x, 3, axis=-1) for x in grey]
         shown.insert(2, _single(batch["rgb/image"]) / 255)
-        return {
-            "views_and_confidence": jnp.clip(jnp.concatenate(shown, axis=2) * 255, 0, 255).astype(jnp.uint8)
-        }
+        picture = jnp.clip(jnp.concatenate(shown, axis=2) * 255, 0, 255).astype(jnp.uint8)
+        return {"views_and_confidence": picture}
 
     tx = optimizers.make(configs.section(config, "optimizer"), steps=config.train.steps)
     if settings.backbone_rate != 1:

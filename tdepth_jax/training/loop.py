@@ -174,8 +174,8 @@ def _log(
         metrics.close()
         raise UserError(
             f"no pixel taught anything in {idle.most} steps in a row, the last at step {pending.step}: all are masked, "
-            "because the camera stands, the predicted motion ran away, or two cameras' views do not meet; check the data "
-            "and its poses, or lower optimizer.learning_rate or begin with --init_from, in a new --workdir"
+            "because the camera stands, the predicted motion ran away, or two cameras' views do not meet; check the "
+            "data and its poses, or lower optimizer.learning_rate or begin with --init_from, in a new --workdir"
         )
     if pending.step % settings.log_every == 0 or pending.step == settings.steps:
         speed = meter.read(pending.step)

@@ -219,7 +219,7 @@ def test_a_plain_student_listens_to_a_teacher_whom_nobody_trusts(taught, batch):
 
 def test_what_trains_and_what_must_be_inherited(tmp_path):
     """Losses without a weight are not computed, what only they train stands still, and what they read is not needed."""
-    student = {f"system.{n}_weight": 0.0 for n in ("distill", "likelihood", "confidence_smoothness")}
+    student = {f"system.{n}_weight": 0.0 for n in ("distill", "likelihood")}
     alone = {f"system.{n}_weight": 0.0 for n in ("thermal", "spread")}
     fixed = {"system.train_rgb": "nothing"}
     cases = {
@@ -253,7 +253,7 @@ def test_what_trains_and_what_must_be_inherited(tmp_path):
 
 
 def test_a_part_that_learns_by_itself_computes_nothing_else(batch):
-    student = {f"system.{n}_weight": 0.0 for n in ("distill", "likelihood", "confidence_smoothness")}
+    student = {f"system.{n}_weight": 0.0 for n in ("distill", "likelihood")}
     alone = {f"system.{n}_weight": 0.0 for n in ("thermal", "spread")}
     for said, terms in (
         ({**student, "system.train_rgb": "nothing"}, {"thermal", "spread"}),
