@@ -22,7 +22,7 @@ from tdepth_jax.metrics.segmentation import PROTOCOLS
 from tdepth_jax.systems.base import System
 from tdepth_jax.training import evaluator, loop, partition, segments, setup, start, targets, watchdog
 from tdepth_jax.training import mesh as meshes
-from tdepth_jax.training.checkpoint import Checkpoints
+from tdepth_jax.training.checkpoint import Checkpoints, has_checkpoint
 
 
 def train(config: ConfigDict, workdir: Any, *, accept_config_change: bool = False) -> loop.Outcome:
@@ -52,13 +52,15 @@ def _train(config: ConfigDict, workdir: epath.Path, accept_config_change: bool) 
         _check_movement(source, system)
 
     cache = targets.cache(config, system, workdir, len(source))
+    # Made before anything is written: it refuses weights that are not there or do not fit.
+    begun = None if has_checkpoint(workdir) else start.fresh(system, mesh, config)
     for change in setup.claim_workdir(workdir, config, accept_changes=accept_config_change):
         meshes.say(f"config changed: {change}")
     with Checkpoints(workdir, keep=config.train.keep) as checkpoints:
         position = functools.partial(_position, config, source.fingerprint)
         done = checkpoints.latest()
         if done is None:
-            state, frozen = start.fresh(system, mesh, config)
+            state, frozen = begun or start.fresh(system, mesh, config)
             checkpoints.save_frozen(frozen)
         else:
             state, frozen, saved = start.resume(system, mesh, config, checkpoints, done)
