@@ -19,6 +19,7 @@ from tdepth_jax.errors import UserError
 from tdepth_jax.planning import batch as batches
 from tdepth_jax.planning import hlo
 from tdepth_jax.planning.chips import Slice
+from tdepth_jax.systems.base import System
 from tdepth_jax.training import flops, programs, start
 from tdepth_jax.training import mesh as meshes
 from tdepth_jax.training.partition import Flat
@@ -103,13 +104,12 @@ def mesh_of(config: ConfigDict, chips: list[Any]) -> jax.sharding.Mesh:
     return meshes.make_mesh(configs.section(config, "mesh"), chips)
 
 
-def compile_step(
+def arguments(
     config: ConfigDict, mesh: jax.sharding.Mesh, *, batch_size: int, wanted: frozenset[str] = frozenset()
-) -> Step:
-    """Compiles the step for the devices of `mesh` and reads the programs; allocates nothing.
+) -> tuple[System, State, Flat, Any]:
+    """(system, state, frozen, batch): what the step takes, as shapes with shardings. Allocates nothing.
 
     Raises:
-      TooLarge: for a chip's memory.
       UserError: a batch that does not divide, or keys that no batch has.
     """
     pieces = config.train.accumulate
@@ -119,13 +119,26 @@ def compile_step(
         )
     system = systems.make(config)
     state, frozen = start.shapes(system, mesh, config)
-    batch: Any = batches.shapes(
+    batch = batches.shapes(
         system,
         batch_size=batch_size,
         image_size=config.data.image_size,
         sharding=meshes.batch_sharding(mesh),
         wanted=wanted,
     )
+    return system, state, frozen, batch
+
+
+def compile_step(
+    config: ConfigDict, mesh: jax.sharding.Mesh, *, batch_size: int, wanted: frozenset[str] = frozenset()
+) -> Step:
+    """Compiles the step for the devices of `mesh` and reads the programs.
+
+    Raises:
+      TooLarge: for a chip's memory.
+      UserError: as `arguments`.
+    """
+    system, state, frozen, batch = arguments(config, mesh, batch_size=batch_size, wanted=wanted)
     began = time.perf_counter()
     with _in_memory():
         compiled = programs.compiled(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -25,6 +26,7 @@ TINY = {
 }  # fmt: skip
 
 
+@functools.cache
 def compiled(name: str, *more: str) -> dict:
     config, said = TINY[name]
     quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
