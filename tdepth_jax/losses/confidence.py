@@ -32,7 +32,8 @@ def confident_distance(
     confidence: Float[Array, "b h w 1"],
     mask: Bool[Array, "b h w 1"],
 ) -> tuple[Scalar, Scalar]:
-    """c |depth - teacher| in metres, over `mask`; confidence and teacher pass no gradient."""
+    """c |depth - teacher| over `mask`, of depths in metres or of their logarithms; confidence and teacher pass no
+    gradient."""
     confidence, teacher = jax.lax.stop_gradient((confidence, teacher))
     distance = confidence * jnp.abs(jnp.where(mask, depth - teacher, 0.0))
     return jnp.where(mask, distance, 0.0).sum(), mask.sum(dtype=jnp.float32)
@@ -45,7 +46,7 @@ def confidence_likelihood(
     *,
     log_weight: float = 0.002,
 ) -> tuple[Scalar, Scalar]:
-    """c |error| - log_weight · ln c over `mask`: least where c = log_weight / |error| (metres), up to c's end at 1.
+    """c |error| - log_weight · ln c over `mask`: least where c = log_weight / |error|, up to c's end at 1.
 
     The likelihood of a Laplace distribution whose scale is proportional to 1/c. The error passes no gradient.
     """

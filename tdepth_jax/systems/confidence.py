@@ -77,14 +77,17 @@ class Settings:
     scale_share: float = 0.85  # of SILog's forgiveness of scale
     distill_weight: float = 0.2  # 2.0 in the label-free stage
     likelihood_weight: float = 0.1  # of the confidence
-    log_weight: float = 0.002  # of ln c in it: c settles at log_weight / error in metres
+    log_weight: float = 0.002  # of ln c in it: c settles at log_weight / error
+    # What is an error to the distillation and the likelihood: metres, as published, or log, of the depths' logarithms.
+    # For a network that predicts disparity metres are a wild measure, which far pixels rule.
+    error: str = "metres"
     smoothness_weight: float = 0.01  # of the teacher's depth
     confidence_smoothness_weight: float = 1e-4
     kept_errors: float = 0.8  # share of errors, the smallest, that SILog, likelihood and distillation look at
     least_similarity: float = 0.01  # what is distilled: features that are alike,
     similarity_share: float = 0.2  # without this share of the least alike,
     least_confidence: float = 1e-3  # a teacher who is trusted at all,
-    least_difference: float = 0.01  # and depths that differ by this much, metres
+    least_difference: float = 0.01  # and depths that differ by this much, in units of the error
     # Whether what the thermal camera cannot see behind nearer things is left out, by the rig and the teacher's depth;
     # the public code has only kept_errors for it.
     occlusion: bool = True
@@ -255,6 +258,7 @@ def _check(model: Model, settings: Settings) -> None:
         stage=("supervised", "label_free"),
         normalization=("full_scale", "frame"),
         weighting=("confidence", "plain"),
+        error=("metres", "log"),
         train_rgb=("all", "head", "nothing"),
     )
     if model.output == "bins":
@@ -387,11 +391,14 @@ def _distilled(
     inside = lambda d: (d > settings.min_depth) & (d < settings.max_depth)  # noqa: E731
     mask = known & seen["visible"] & inside(depth) & inside(seen["depth"])
     alike = losses.between(seen["similarity"], mask, low=settings.similarity_share)
-    close = losses.between(seen["difference"], mask, high=settings.kept_errors)
+    difference = seen["difference"]
+    if settings.error == "log":
+        difference = jnp.abs(jnp.log(jnp.where(mask, seen["depth"] / depth, 1.0)))
+    close = losses.between(difference, mask, high=settings.kept_errors)
     mask = alike & close & (seen["similarity"] > settings.least_similarity)
     if settings.weighting == "confidence":
         mask &= seen["confidence"] > settings.least_confidence
-    return jax.lax.stop_gradient(mask & (seen["difference"] > settings.least_difference))
+    return jax.lax.stop_gradient(mask & (difference > settings.least_difference))
 
 
 def _labelled(depth: Array, truth: Array, settings: Settings) -> Bool[Array, "b h w 1"]:
@@ -431,17 +438,20 @@ def _comparing_terms(
     """What the two views teach: the student by the teacher's depth, the confidence by the teacher's labels, and without
     labels the student's spread by the teacher as far as that is trusted."""
     trust, mask = seen["confidence"], _distilled(seen, depth, known, settings)
+    unit = jnp.log if settings.error == "log" else (lambda x: x)
+    ours = unit(jnp.where(mask, seen["depth"], 1.0))
     weight = trust if settings.weighting == "confidence" else jnp.ones_like(trust)
     terms = {
         "valid_share": (mask.sum(dtype=jnp.float32), jnp.float32(mask.size)),
         "confidence": (jnp.where(known, trust, 0.0).sum(), known.sum(dtype=jnp.float32)),
-        "distill": losses.confident_distance(seen["depth"], depth, weight, mask),
+        "distill": losses.confident_distance(ours, unit(depth), weight, mask),
         "confidence_smoothness": losses.guided_smoothness(trust, _near(depth)),
     }
     if settings.stage == "supervised":
         if settings.likelihood_weight:
-            error = depth - batch["rgb/depth"]
-            mask = _labelled(depth, batch["rgb/depth"], settings)
+            truth = batch["rgb/depth"]
+            mask = _labelled(depth, truth, settings)
+            error = unit(depth) - unit(jnp.where(mask, truth, 1.0))
             terms["likelihood"] = losses.confidence_likelihood(
                 error, trust, mask, log_weight=settings.log_weight
             )

@@ -217,6 +217,29 @@ def test_a_plain_student_listens_to_a_teacher_whom_nobody_trusts(taught, batch):
     assert float(shares[1]) == 0
 
 
+@pytest.mark.parametrize("error", ["metres", "log"])
+def test_what_is_distilled_by_hand(taught, batch, error):
+    """Two cameras in one place, and a teacher who says twice the student's depth: off by it, or by ln 2."""
+    everything = {"kept_errors": 1.0, "similarity_share": 0.0, "least_similarity": -2.0, "weighting": "plain"}
+    system = system_of(
+        {**LABEL_FREE, "system.error": error, **{f"system.{k}": v for k, v in everything.items()}}
+    )
+    together = {**unlabelled(batch), "rgb_from_thermal": np.broadcast_to(np.eye(4, dtype="f"), (3, 4, 4))}
+    depth = golden.compiled(system.predict)(taught[0], single(batch))["depth"]
+    targets = {
+        "depth": 2 * depth,
+        "features": golden.compiled(system.teacher)(taught[0], together)["features"],
+    }
+    mutable = {"batch_stats": taught[0]["batch_stats"]}
+    terms = golden.compiled(
+        lambda p, t: system.updates[0].loss(p, mutable, together, t, jax.random.key(0))[0]
+    )(taught[0]["params"], targets)
+    total, count = terms["distill"]
+    assert float(count) == depth.size
+    expected = np.log(2) if error == "log" else float(depth.mean())
+    assert float(total / count) == pytest.approx(expected, rel=1e-3)
+
+
 def test_what_trains_and_what_must_be_inherited(tmp_path):
     """Losses without a weight are not computed, what only they train stands still, and what they read is not needed."""
     student = {f"system.{n}_weight": 0.0 for n in ("distill", "likelihood")}
