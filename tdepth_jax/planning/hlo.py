@@ -129,6 +129,7 @@ class Work:
     collectives: list[Collective] = dataclasses.field(default_factory=list)
     gathers: list[Gather] = dataclasses.field(default_factory=list)
     wasteful: dict[str, float] = dataclasses.field(default_factory=dict)  # array -> bytes of padding moved
+    channels: set[str] = dataclasses.field(default_factory=set)  # of the collectives
 
     def of(self, kind: str) -> float:
         """Bytes of all collectives of a kind."""
@@ -254,7 +255,11 @@ def _add(total: Work, program: Program, name: str, times: int) -> None:
         for inner in _all(program, [i]):
             kind = inner.op.removesuffix("-start")
             if kind in COLLECTIVES:
-                total.collectives.append(_collective(inner, kind, times, program, known))
+                # A collective that runs beside other work is written into each part of it, under one channel.
+                channel = re.search(r"\bchannel_id=(\d+)", inner.rest)
+                if channel is None or channel[1] not in total.channels:
+                    total.channels.add(channel[1] if channel else "")
+                    total.collectives.append(_collective(inner, kind, times, program, known))
             elif inner.op in ("gather", "scatter"):
                 found = Gather(inner.op, _largest(inner), times, inner.source, times * i.cycles)
                 total.gathers.append(found)

@@ -136,3 +136,12 @@ def test_a_gather_is_found_where_it_is_fused():
     shapes = jax.ShapeDtypeStruct((1000, 8), jnp.float32), jax.ShapeDtypeStruct((70,), jnp.int32)
     (gather,) = hlo.work(jax.jit(pick).lower(*shapes).compile().as_text()).gathers
     assert (gather.op, gather.elements, gather.times) == ("gather", 70 * 8, 1)
+
+
+def test_a_collective_spread_over_other_work_is_one():
+    fused = "%part.{i} (p: f32[8]) -> f32[32] {{\n  %p = f32[8]{{0}} parameter(0)\n"
+    fused += "  ROOT %g.{i} = f32[32]{{0}} all-gather(%p), channel_id={c}, replica_groups=[1,4]<=[4]\n}}\n\n"
+    body = "".join(f"  %f.{i} = f32[32]{{0}} fusion(%x), kind=kCustom, calls=%part.{i}\n" for i in range(4))
+    text = "".join(fused.format(i=i, c=7 if i < 3 else 8) for i in range(4))
+    text += f"ENTRY %main (x: f32[8]) -> f32[32] {{\n  %x = f32[8]{{0}} parameter(0)\n{body}}}\n"
+    assert hlo.work(text).of("all-gather") == 2 * 32 * 4
