@@ -253,8 +253,8 @@ def _freezes(spec: SequenceSpec, rng: np.random.Generator) -> set[int]:
 def render(spec: SequenceSpec) -> Iterator[Frame]:
     """The frames of a sequence in order, as records' frame dicts. Same spec, same bytes.
 
-    No labels in the split "new_scene", no depth in "new_scene_train" either. `thermal/valid` is 0 at dead pixels. During a shutter correction
-    (rare) the thermal picture of the frame before comes again, while depth and pose go on.
+    No labels in the split "new_scene", no depth in "new_scene_train" either. `thermal/valid` is 0 at dead pixels.
+    During a shutter correction (rare) the thermal picture of the frame before comes again, while depth and pose go on.
     """
     stage = build(spec)
     seeds = np.random.SeedSequence([spec.seed % 2**32, 7]).spawn(4)
