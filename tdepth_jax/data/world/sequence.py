@@ -30,7 +30,7 @@ _DEFAULTS = {  # sequences, frames each
     "train": (400, 8),
     "test": (9, 30),
     "new_scene": (6, 30),
-    "new_scene_train": (60, 8),
+    "new_scene_train": (240, 8),
 }
 _TURNS = {  # conditions in the order in which a split goes through them
     "train": ("day", "night", "day", "night", "fog", "day", "night", "crossover", "day"),
@@ -71,7 +71,7 @@ def sequences(
     split: str, *, seed: int = 0, height: int = 128, width: int = 160, count: int | None = None,
     frames: int | None = None,
 ) -> tuple[SequenceSpec, ...]:  # fmt: skip
-    """The sequences of a split, `count` of them with `frames` frames each (defaults: 400x8, 9x30, 6x30, 60x8).
+    """The sequences of a split, `count` of them with `frames` frames each (defaults: 400x8, 9x30, 6x30, 240x8).
 
     Raises a `UserError` for an unknown split or sizes too small to render.
     """
