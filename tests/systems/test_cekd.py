@@ -16,6 +16,7 @@ from tdepth_jax.errors import UserError
 from tdepth_jax.training import state, step
 from tdepth_jax.training.partition import flatten
 
+pytestmark = pytest.mark.usefixtures("shallow")
 SIZE = (32, 64)
 SMALL = {
     "data.image_size": SIZE, "data.scale_crop": 1.0, "model.encoder": "resnet18", "model.width": 8,
@@ -61,15 +62,27 @@ def batch():
     }
 
 
-def begun(system, seed=0, **given):
-    variables = golden.compiled(system.init)(jax.random.key(seed))
+def drawn(init, *inputs):
+    """Variables of the shapes that `init` gives, drawn here: compiling that takes longer than all the rest."""
+    rng = np.random.default_rng(0)
+
+    def draw(path, like):
+        if "kernel" in path[-1].key or len(like.shape) > 1:
+            return rng.normal(0, np.prod(like.shape[:-1]) ** -0.5, like.shape).astype(np.float32)
+        return np.full(like.shape, path[-1].key in ("scale", "var"), np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(init, jax.random.key(0), *inputs))
+
+
+def begun(system, **given):
+    variables = drawn(system.init)
     variables = {name: {**tree, **given.get(name, {})} for name, tree in variables.items()}
     trainable, frozen, mutable = state.divide(system, variables)
     return state.create(system, trainable, mutable, ema=False), frozen
 
 
 @pytest.fixture(scope="module")
-def taught(batch):
+def taught(shallow, batch):
     """(variables, first and last logs) of a teacher after 40 steps."""
     system = system_of("cekd_teacher")
     now, frozen = begun(system)
@@ -146,22 +159,27 @@ def test_the_student_follows_its_teacher_and_leaves_it_alone(taught, batch):
 
 
 def test_no_gradient_reaches_the_teacher(batch):
+    """Its targets do not follow its parameters, and nothing else of the loss reads those."""
     system = system_of("cekd_student")
-    variables = golden.compiled(system.init)(jax.random.key(0))
-    params, mutable = variables["params"], {"batch_stats": variables["batch_stats"]}
+    now, frozen = begun(system)
 
     @golden.compiled
-    def gradients(params):
-        def total(params):
-            targets = system.teacher({"params": params, **mutable}, batch)
-            terms, _ = system.updates[0].loss(params, mutable, batch, targets, jax.random.key(0))
-            return sum(a / b for a, b in terms.values())
+    def slopes(frozen):
+        say = lambda frozen: step.make_teacher(system)(now, frozen, batch)  # noqa: E731
+        return jax.jvp(say, (frozen,), (jax.tree.map(jnp.ones_like, frozen),))[1]
 
-        return jax.grad(total)(params)
-
-    found = gradients(params)
-    assert all(not np.asarray(x).any() for x in jax.tree.leaves(found["teacher"]))
-    assert any(np.asarray(x).any() for x in jax.tree.leaves(found["student"]))
+    assert not any(np.asarray(x).any() for x in jax.tree.leaves(slopes(frozen)))
+    targets = jax.eval_shape(step.make_teacher(system), now, frozen, batch)
+    params = state.variables(now, frozen)["params"]
+    loss = system.updates[0].loss
+    traced = jax.make_jaxpr(
+        lambda theirs, ours, targets: loss({**ours, "teacher": theirs}, now.mutable, batch, targets, None)
+    )
+    program = traced(params.pop("teacher"), params, targets).jaxpr
+    read = {id(v) for equation in program.eqns for v in equation.invars}
+    unread = [id(v) not in read for v in program.invars]
+    assert all(unread[: len(frozen)])
+    assert not any(unread[len(frozen) : -len(jax.tree.leaves(targets))])
 
 
 @pytest.mark.parametrize(
@@ -195,16 +213,16 @@ def test_on_true_labels_alone_there_is_no_teacher():
     assert jax.eval_shape(system.init, jax.random.key(0))["params"].keys() == {"student"}
 
 
-def test_as_published_is_what_the_public_code_does(batch):
+def test_as_published_is_what_the_public_code_does(taught, batch):
     """No logit below zero, and an edge loss that never gets small."""
+    variables, logs = taught
     system = system_of("cekd_teacher", system__as_published=True)
-    variables = golden.compiled(system.init)(jax.random.key(0))
     mutable = {"batch_stats": variables["batch_stats"]}
     terms, _ = golden.compiled(system.updates[0].loss)(
         variables["params"], mutable, batch, None, jax.random.key(0)
     )
     total, count = terms["edges"]
-    assert float(total / count) > 0.05
+    assert float(total / count) > max(0.05, 1.5 * logs[-1]["edges"])
     student = systems.make(config_of("cekd_student", system__as_published=True))
     assert student.inherits == (r"teacher/.*",)
 
@@ -256,10 +274,10 @@ def test_both_encoders_start_from_an_import_but_for_the_stage_that_attends(tmp_p
     from tdepth_jax.models.resnet import VARIANTS, ResNet
     from tdepth_jax.training import mesh, start
 
-    config = config_of("cekd_teacher", model__encoder_weights=str(tmp_path))
+    config = config_of("cekd_teacher", model__encoder_weights=str(tmp_path), optimizer__name="sgd")
     plain = dataclasses.replace(VARIANTS["resnet18"], width=8)
-    imported = golden.compiled(ResNet(plain).init)(jax.random.key(7), jnp.zeros((1, 32, 32, 3)))
-    imported["batch_stats"] = jax.tree.map(lambda x: x + 0.5, imported["batch_stats"])
+    imported = drawn(ResNet(plain).init, jnp.zeros((1, 32, 32, 3)))
+    imported["batch_stats"] = jax.tree.map(lambda x: x + np.float32(0.5), imported["batch_stats"])
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(tmp_path / "resnet", flatten(imported["params"]))
         checkpointer.save(tmp_path / "resnet_statistics", flatten(imported["batch_stats"]))
@@ -271,7 +289,7 @@ def test_both_encoders_start_from_an_import_but_for_the_stage_that_attends(tmp_p
         params["teacher/thermal/conv1/kernel"], theirs["conv1"]["kernel"].mean(2, keepdims=True), rtol=1e-6
     )
     for stream in ("rgb", "thermal"):
-        kernel = params[f"teacher/{stream}/layer3_1/conv2/kernel"]
-        np.testing.assert_array_equal(kernel, theirs["layer3_1"]["conv2"]["kernel"])
+        kernel = params[f"teacher/{stream}/layer3_0/conv2/kernel"]
+        np.testing.assert_array_equal(kernel, theirs["layer3_0"]["conv2"]["kernel"])
         np.testing.assert_array_equal(statistics[f"teacher/{stream}/layer2_0/bn1/mean"], 0.5)
         assert not np.asarray(statistics[f"teacher/{stream}/layer4/block_0/bn1/mean"]).any()
