@@ -16,5 +16,8 @@ def get_config() -> ConfigDict:
     c.model.update({f"teacher_{name}": teacher.model[name] for name in (*shared, "edges")})
     c.system = teacher.system
     c.system.name = "cekd_student"
+    # Features are larger here than where the paper's encoders, trained on ImageNet, give them: at the published weight
+    # of 1 this loss is four times all the others. Chosen on the test split of another world (prepare world --seed=1).
+    c.system.hint_weight = 0.1
     c.train.init_from = "runs/world_cekd_teacher"
     return c
