@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+
+import turns
 
 SIZE = (252, 322)
 
@@ -58,45 +58,6 @@ def of_torch(size: tuple[int, int]) -> Callable[[], None]:
     return run
 
 
-def serve(library: str) -> None:
-    """Runs once for every line of input and prints the wall and the CPU milliseconds it took."""
-    run = {"jax": of_jax, "torch": of_torch}[library](SIZE)
-    for _ in range(3):
-        run()
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter(), time.process_time()
-        run()
-        wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
-        print(f"{1e3 * wall} {1e3 * cpu}", flush=True)
-
-
-def take_turns(interpreters: dict[str, str], runs: int) -> dict[str, list[tuple[float, float]]]:
-    """library -> (wall, CPU) milliseconds of every run."""
-    children = {
-        name: subprocess.Popen(
-            [python, __file__, "--serve", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for name, python in interpreters.items()
-    }
-    for child in children.values():
-        while "ready" not in (line := child.stdout.readline()):
-            if not line:
-                raise SystemExit("a network did not start; see above")
-            print(line.strip())
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in children}
-    for _ in range(runs):
-        for name, child in children.items():
-            child.stdin.write("\n")
-            child.stdin.flush()
-            wall, cpu = map(float, child.stdout.readline().split())
-            times[name].append((wall, cpu))
-    for child in children.values():
-        child.stdin.close()
-        child.wait()
-    return times
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -106,19 +67,11 @@ if __name__ == "__main__":
     parser.add_argument("--serve", choices=("jax", "torch"), help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.serve:
-        serve(flags.serve)
+        turns.serve({"jax": of_jax, "torch": of_torch}[flags.serve](SIZE))
         raise SystemExit
     if not flags.torch:
         parser.error("--torch=PYTHON is needed")
-    times = take_turns({"jax": sys.executable, "torch": flags.torch}, flags.runs)
-    print(
-        f"{len(os.sched_getaffinity(0))} cores, load average {os.getloadavg()[0]:.1f}, {flags.runs} runs each"
-    )
-    for i, kind in enumerate(("wall", "CPU")):
-        ours, theirs = ([t[i] for t in times[name]] for name in ("jax", "torch"))
-        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        print(
-            f"{kind}: tdepth_jax {statistics.median(ours):.0f} ms, PyTorch {statistics.median(theirs):.0f} ms, "
-            f"ratio {middle:.2f} (quartiles {low:.2f} to {high:.2f})"
-        )
+    interpreters = {"jax": sys.executable, "torch": flags.torch}
+    commands = {name: [python, __file__, "--serve", name] for name, python in interpreters.items()}
+    times = turns.take(commands, flags.runs)
+    turns.report(times["jax"], times["torch"], "PyTorch")
