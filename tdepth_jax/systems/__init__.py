@@ -12,7 +12,13 @@ from tdepth_jax.config import nearest
 from tdepth_jax.errors import UserError
 from tdepth_jax.systems.base import System
 
-_PARTS = {"base", "labelling", "optimizers", "pretrained"}  # what systems are made of, not systems
+_PARTS = {
+    "base",
+    "labelling",
+    "optimizers",
+    "pretrained",
+    "two_views",
+}  # what systems are made of, not systems
 
 
 def names() -> list[str]:

@@ -91,3 +91,8 @@ class System:
     pretrained: Mapping[str, Pretrained] = dataclasses.field(default_factory=dict)
     inherits: tuple[str, ...] = ()
     scale: str = "relative"
+
+
+def single(stack: Array) -> Array:
+    """[b 1 h w c] of training as [b h w c], which evaluation has."""
+    return stack[:, 0] if stack.ndim == 5 else stack

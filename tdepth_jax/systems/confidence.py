@@ -18,19 +18,19 @@ import jax
 import jax.numpy as jnp
 from etils import epath
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from ml_collections import ConfigDict
 
 from tdepth_jax import config as configs
 from tdepth_jax.errors import UserError
-from tdepth_jax.geometry import camera, rig, se3, warp
+from tdepth_jax.geometry import warp
 from tdepth_jax.losses import confidence as losses
 from tdepth_jax.losses import depth as depth_losses
 from tdepth_jax.models import confidence as models
 from tdepth_jax.models import depth as depth_models
 from tdepth_jax.models.resize import bilinear
-from tdepth_jax.systems import optimizers, pretrained
-from tdepth_jax.systems.base import Batch, Params, System, Term, Update
+from tdepth_jax.systems import optimizers, pretrained, two_views
+from tdepth_jax.systems.base import Batch, Params, System, Term, Update, single
 from tdepth_jax.thermal import normalize
 
 RIG = frozenset({"thermal/image", "rgb/image", "thermal/K", "rgb/K", "rgb_from_thermal"})
@@ -160,7 +160,7 @@ def make(config: ConfigDict) -> System:
         return bilinear(spread, (height, width))
 
     def teacher(variables: dict[str, Any], batch: Batch) -> dict[str, Array]:
-        depth, features = view(variables, "rgb", _colours(batch))
+        depth, features = view(variables, "rgb", two_views.colours(batch))
         return {"depth": depth, "features": features}
 
     def compare(
@@ -173,7 +173,9 @@ def make(config: ConfigDict) -> System:
         train: bool,
     ) -> tuple[dict[str, Array], Params]:
         """What the views say of each other, in the teacher's view, and the statistics after it."""
-        cues = _cues(batch, *ours, theirs, settings)
+        cues = two_views.cues(
+            batch, *ours, theirs, occlusion=settings.occlusion, min_depth=settings.min_depth
+        )
         own = {"params": params["confidence"], "batch_stats": mutable["batch_stats"]["confidence"]}
         out: Any = comparing.apply(own, cues.pop("stack"), train=train, mutable=["batch_stats"])
         found, changed = out
@@ -189,12 +191,14 @@ def make(config: ConfigDict) -> System:
             terms |= _teacher_terms(batch, targets["depth"], settings)
         if not settings.looks:
             return terms, mutable
-        ours = view(variables, "thermal", _counts(batch, settings))
+        ours = view(variables, "thermal", two_views.counts(batch, settings.normalization))
         spread = spread_of(params, ours[1]) if settings.spread_weight else None
         if supervised:
             terms |= _student_terms(batch, ours[0], spread, settings)
         if settings.compares:
-            theirs, known = _sound(jax.lax.stop_gradient(targets or teacher(variables, batch)), batch)
+            theirs, known = two_views.sound(
+                jax.lax.stop_gradient(targets or teacher(variables, batch)), batch
+            )
             seen, mutable = compare(params, mutable, batch, ours, theirs, train=supervised)
             terms |= _comparing_terms(batch, seen, theirs["depth"], known, spread, settings)
         return terms, mutable
@@ -202,7 +206,7 @@ def make(config: ConfigDict) -> System:
     def predict(variables: dict[str, Any], batch: Batch) -> dict[str, Array]:
         if not settings.looks:
             return {"depth": teacher(variables, batch)["depth"]}
-        depth, features = view(variables, "thermal", _counts(batch, settings))
+        depth, features = view(variables, "thermal", two_views.counts(batch, settings.normalization))
         if not model.spread_width:
             return {"depth": depth}
         return {"depth": depth, "spread": spread_of(variables["params"], features)}
@@ -212,14 +216,19 @@ def make(config: ConfigDict) -> System:
         logarithm from 1/1000 (black) to 1 (white)."""
         params = variables["params"]
         mutable = {name: tree for name, tree in variables.items() if name != "params"}
-        thermal = _counts(batch, settings)
+        thermal = two_views.counts(batch, settings.normalization)
         ours = view(variables, "thermal", thermal)
-        theirs, known = _sound(teacher(variables, batch), batch)
+        theirs, known = two_views.sound(teacher(variables, batch), batch)
         seen, _ = compare(params, mutable, batch, ours, theirs, train=False)
         trust = 1 + jnp.log10(jnp.where(known, seen["confidence"], 1e-3)) / 3
-        grey = (thermal * normalize.STD + normalize.MEAN, _near(ours[0]), _near(theirs["depth"]), trust)
+        grey = (
+            thermal * normalize.STD + normalize.MEAN,
+            two_views.near(ours[0]),
+            two_views.near(theirs["depth"]),
+            trust,
+        )
         shown = [jnp.repeat(x, 3, axis=-1) for x in grey]
-        shown.insert(2, _single(batch["rgb/image"]) / 255)
+        shown.insert(2, single(batch["rgb/image"]) / 255)
         picture = jnp.clip(jnp.concatenate(shown, axis=2) * 255, 0, 255).astype(jnp.uint8)
         return {"views_and_confidence": picture}
 
@@ -304,86 +313,6 @@ def _inherited(model: Model, settings: Settings) -> tuple[str, ...]:
     return (*([r"rgb/.*"] if teacher else []), *([r"thermal/.*"] if student else []))
 
 
-def _single(stack: Array) -> Array:
-    """[b 1 h w c] of training as [b h w c], which evaluation has."""
-    return stack[:, 0] if stack.ndim == 5 else stack
-
-
-def _counts(batch: Batch, settings: Settings) -> Float[Array, "b h w 1"]:
-    """Thermal images as the network sees them."""
-    valid = batch.get("thermal/valid")
-    unit = normalize.normalize(
-        _single(batch["thermal/image"])[:, None],
-        method=settings.normalization,
-        valid=None if valid is None else valid[:, None],
-    )
-    return normalize.standardize(unit)[:, 0]
-
-
-def _colours(batch: Batch) -> Float[Array, "b h w 3"]:
-    return normalize.standardize(_single(batch["rgb/image"]).astype(jnp.float32) / 255)
-
-
-def _sound(theirs: dict[str, Array], batch: Batch) -> tuple[dict[str, Array], Bool[Array, "b h w 1"]]:
-    """The teacher's targets with numbers everywhere, and where they were any: an RGB frame, and a finite depth."""
-    there = (_single(batch["rgb/image"]) > 0).any(axis=(1, 2, 3))
-    known = jnp.isfinite(theirs["depth"]) & (theirs["depth"] > 0) & there[:, None, None, None]
-    features = jnp.nan_to_num(theirs["features"], posinf=0.0, neginf=0.0)
-    return {"depth": jnp.where(known, theirs["depth"], 1.0), "features": features}, known
-
-
-def _rig(batch: Batch) -> tuple[Array, Array, Array]:
-    """(thermal K, RGB K, thermal_from_rgb), sound also where a frame has no RGB."""
-    eye = lambda x: jnp.where(jnp.isfinite(x).all(axis=(1, 2), keepdims=True), x, jnp.eye(x.shape[-1]))  # noqa: E731
-    rgb_from_thermal = eye(batch["rgb_from_thermal"])
-    return eye(batch["thermal/K"]), eye(batch["rgb/K"]), se3.inverse(rgb_from_thermal)
-
-
-def _cues(
-    batch: Batch, depth: Array, features: Array, theirs: dict[str, Array], settings: Settings
-) -> dict[str, Array]:
-    """What the confidence is made of, in the teacher's view: its "stack" [b h w 8], which passes no gradient, and
-    "depth", the student's as the teacher sees it, "visible", "similarity" and "difference".
-
-    In the published order: likeness of features in the teacher's view, the same in the student's view brought here,
-    difference of depths (-1 where one is missing), the student's depth, the teacher's depth, the colour image.
-    """
-    thermal_K, rgb_K, thermal_from_rgb = _rig(batch)
-    features, other = (bilinear(x, depth.shape[1:3]) for x in (features, theirs["features"]))
-    seen = rig.seen_by_other(theirs["depth"], rgb_K, depth, thermal_K, thermal_from_rgb)
-    ours, distance = jax.lax.stop_gradient((features, depth))
-    here = _likeness(other, warp.sample(ours, seen.pixels, padding="zeros")[0])
-    points = se3.transform(se3.inverse(thermal_from_rgb), camera.backproject(distance, thermal_K))
-    landed, _ = camera.project(points, rgb_K)
-    there = _likeness(ours, warp.sample(other, landed, padding="zeros")[0])
-    there = jnp.where(seen.visible, warp.nearest(there, seen.pixels), 0.0)
-    difference = jnp.abs(theirs["depth"] - seen.depth)
-    visible = seen.visible if settings.occlusion else _inside(seen.pixels, depth.shape)
-    if "thermal/valid" in batch:
-        visible &= warp.nearest(batch["thermal/valid"], seen.pixels)
-    shown = jnp.where(visible & (seen.depth > settings.min_depth), difference, -1.0)
-    stack = [here, there, shown, jnp.maximum(seen.depth, 0.0), theirs["depth"], _colours(batch)]
-    return {
-        "stack": jax.lax.stop_gradient(jnp.concatenate(stack, axis=-1)),
-        "pixels": seen.pixels,
-        "depth": seen.depth,
-        "visible": visible,
-        "similarity": here,
-        "difference": difference,
-    }
-
-
-def _inside(pixels: Array, shape: tuple[int, ...]) -> Bool[Array, "b h w 1"]:
-    last = jnp.array([shape[2] - 1, shape[1] - 1])
-    return ((pixels >= 0) & (pixels <= last)).all(axis=-1, keepdims=True)
-
-
-def _likeness(a: Array, b: Array) -> Float[Array, "b h w 1"]:
-    """Cosine of the angle between two features at every pixel."""
-    norms = jnp.linalg.norm(a, axis=-1, keepdims=True) * jnp.linalg.norm(b, axis=-1, keepdims=True)
-    return (a * b).sum(axis=-1, keepdims=True) / jnp.maximum(norms, 1e-8)
-
-
 def _distilled(
     seen: dict[str, Array], depth: Array, known: Array, settings: Settings
 ) -> Bool[Array, "b h w 1"]:
@@ -417,7 +346,7 @@ def _teacher_terms(batch: Batch, depth: Array, settings: Settings) -> dict[str, 
     """What labels teach the teacher."""
     return {
         "rgb": _silog(depth, batch["rgb/depth"], settings),
-        "smoothness": losses.guided_smoothness(depth, _single(batch["rgb/image"]) / 255),
+        "smoothness": losses.guided_smoothness(depth, single(batch["rgb/image"]) / 255),
     }
 
 
@@ -445,7 +374,7 @@ def _comparing_terms(
         "valid_share": (mask.sum(dtype=jnp.float32), jnp.float32(mask.size)),
         "confidence": (jnp.where(known, trust, 0.0).sum(), known.sum(dtype=jnp.float32)),
         "distill": losses.confident_distance(ours, unit(depth), weight, mask),
-        "confidence_smoothness": losses.guided_smoothness(trust, _near(depth)),
+        "confidence_smoothness": losses.guided_smoothness(trust, two_views.near(depth)),
     }
     if settings.stage == "supervised":
         if settings.likelihood_weight:
@@ -461,9 +390,3 @@ def _comparing_terms(
         trusted = jnp.where(mask, jax.lax.stop_gradient(trust), 0.0)
         terms["spread"] = losses.spread_likelihood(error, there, trusted)
     return terms
-
-
-def _near(depth: Array) -> Float[Array, "b h w 1"]:
-    """Inverse depth, the nearest pixel of each image being 1."""
-    near = 1.0 / jnp.maximum(depth, 1e-3)
-    return near / near.max(axis=(1, 2, 3), keepdims=True)

@@ -15,7 +15,7 @@ from tdepth_jax.config import Data
 from tdepth_jax.data import classes
 from tdepth_jax.errors import UserError
 from tdepth_jax.geometry import camera, se3, warp
-from tdepth_jax.systems.base import Batch, Params
+from tdepth_jax.systems.base import Batch, Params, single
 from tdepth_jax.thermal import normalize
 
 MFNET = (
@@ -65,14 +65,14 @@ def images(
     batch: Batch, settings: Settings, *, rgb: bool
 ) -> tuple[Float[Array, "b h w 1"], Float[Array, "b h w 3"] | None]:
     """(thermal, RGB on the thermal pixels or None), in [0, 1], of a training or an evaluation batch."""
-    counts = _single(batch["thermal/image"])
+    counts = single(batch["thermal/image"])
     valid = batch.get("thermal/valid")
     thermal = normalize.normalize(
         counts[:, None], method=settings.normalization, valid=None if valid is None else valid[:, None]
     )[:, 0]
     if not rgb:
         return thermal, None
-    colour = _single(batch["rgb/image"]).astype(jnp.float32) / 255
+    colour = single(batch["rgb/image"]).astype(jnp.float32) / 255
     if settings.alignment == "depth":
         depth = nearest(batch["thermal/depth"], thermal.shape[1:3])
         depth = jnp.where(depth > 0, depth, FAR)
@@ -83,11 +83,6 @@ def images(
     elif colour.shape[1:3] != thermal.shape[1:3]:
         raise UserError(f"RGB images are {colour.shape[1:3]} and thermal ones {thermal.shape[1:3]}")
     return thermal, colour
-
-
-def _single(stack: Array) -> Array:
-    """[b 1 h w c] of training as [b h w c], which evaluation has."""
-    return stack[:, 0] if stack.ndim == 5 else stack
 
 
 def nearest(x: Array, size: tuple[int, ...]) -> Array:

@@ -34,7 +34,7 @@ from tdepth_jax.losses import depth as depth_losses
 from tdepth_jax.losses import explainable, photometric
 from tdepth_jax.models.radar_camera import RadarCameraConfig, RadarCameraNet
 from tdepth_jax.systems import labelling, optimizers
-from tdepth_jax.systems.base import Batch, Params, System, Term, Update
+from tdepth_jax.systems.base import Batch, Params, System, Term, Update, single
 from tdepth_jax.thermal import normalize
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -286,14 +286,9 @@ def trained(
     return depth, saliency, own, {**mutable, "batch_stats": {**stats, name: {**new["batch_stats"], **after}}}
 
 
-def _single(stack: Array) -> Array:
-    """[b 1 h w c] of training as [b h w c], which evaluation has."""
-    return stack[:, 0] if stack.ndim == 5 else stack
-
-
 def _image(batch: Batch, settings: Settings) -> Float[Array, "b h w c"]:
     """The image that the network sees, about zero and of unit spread."""
-    image = _single(batch[f"{settings.camera}/image"])
+    image = single(batch[f"{settings.camera}/image"])
     if settings.camera == "rgb":
         return (image.astype(jnp.float32) / 255 - jnp.array(IMAGENET_MEAN)) / jnp.array(IMAGENET_STD)
     valid = batch.get("thermal/valid")
