@@ -11,7 +11,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
-SPLITS = ("train", "test", "new_scene", "new_scene_train")  # in the order that seeds are drawn from: append only
+# In the order that seeds are drawn from: append only.
+SPLITS = ("train", "test", "new_scene", "new_scene_train")
 NEW_SCENE = ("new_scene", "new_scene_train")  # another place, climate, lens, rig and sensor
 CONDITIONS = ("day", "night", "fog", "crossover")
 LABEL_NAMES = (
