@@ -1,8 +1,9 @@
 """The large radar-camera network: a teacher of CaFNet's kind and size (Sun et al., IROS 2024, arXiv 2407.00697).
 
 As published: a ResNet-34 for images; radar in two stages, first through sparse convolutions (7, 5, 3, 3) and a
-ResNet-18 to a coarse depth and a confidence, then the depth that is trusted (confidence above 0.4) with the raw picture through
-another ResNet-18; at all five scales radar is gated in, weighed by the confidence; BTS's decoder with a DASPP at 1/8.
+ResNet-18 to a coarse depth and a confidence, then the depth that is trusted (confidence above 0.4) with the raw picture
+through another ResNet-18; at all five scales radar is gated in, weighed by the confidence; BTS's decoder with a DASPP
+at 1/8.
 Not as published: the decoder of the first stage, whose layers are not in our sources, and BTS's local planar guidance,
 which is left out. The count stands beside the published 62.2 M in tests.
 """

@@ -202,8 +202,8 @@ def _look(items: Sequence[Item], predictor: Predictor, request: Request) -> _See
             found.append(f"{several[0]}{more}")
     if blind:
         found.append(
-            f"this run sees radar too, of which {blind} of {len(items)} frames have none: their depth rests on the image "
-            "alone; give a prepared split, as data/NAME:test, whose records have radar"
+            f"this run sees radar too, of which {blind} of {len(items)} frames have none: their depth rests on the "
+            "image alone; give a prepared split, as data/NAME:test, whose records have radar"
         )
     if assumed and "ply" in request.save:
         found.append("no intrinsics are known, so points assume a field of view of 60 degrees; give --fov-x")

@@ -20,7 +20,10 @@ EGO_FROM = {
     "LIDAR_TOP": motion(turn("z", -90), (0.94, 0, 1.84)),
     "RADAR_FRONT": motion(turn("z", 0.8), (3.4, 0, 0.5)),
 }
-RADAR_KINDS = "x y z dyn_prop id rcs vx vy vx_comp vy_comp is_quality_valid ambig_state x_rms y_rms".split()
+RADAR_KINDS = [
+    "x", "y", "z", "dyn_prop", "id", "rcs", "vx", "vy", "vx_comp", "vy_comp", "is_quality_valid", "ambig_state",
+    "x_rms", "y_rms",
+]  # fmt: skip
 STILL = np.array([[22.0, 3.0, 1.0], [30.0, -4.0, 2.0], [38.0, 1.0, 0.5], [26.0, -1.0, 3.0], [45.0, 6.0, 1.5]])
 MOVING = np.array([25.0, 5.0, 1.0])  # of frame 0; it drives away at 4 m a sample, in its box
 RETURNS = np.array(
@@ -41,7 +44,7 @@ def world(points):
 
 
 def moving(frame):
-    return MOVING + (4.0 * frame, 0, 0)
+    return MOVING + np.array([4.0 * frame, 0, 0])
 
 
 def quaternion(R):

@@ -25,7 +25,13 @@ def test_frames_and_table(any_toy, split):
     for i, frame in enumerate(want):
         assert_same_frame(source[i], NO_RADAR | frame)
         assert source.table[i].tolist() == tuple(frame[key] for key in records.HEADER)
-    assert source.features == frozenset(toy_frame()) | {"radar/valid", "radar/x", "radar/y", "radar/z", "radar/vx"}
+    assert source.features == frozenset(toy_frame()) | {
+        "radar/valid",
+        "radar/x",
+        "radar/y",
+        "radar/z",
+        "radar/vx",
+    }
     assert source.metadata["depth_scale"] == 1 / 256
     assert source.image_size("thermal") == (12, 16)
     assert source.image_size("rgb") == (10, 14)
