@@ -25,12 +25,23 @@ PARAMETERS = 190_460_622  # of the published network, with 9 classes, at 480 x 6
 def of_jax(size: tuple[int, int]) -> Callable[[], None]:
     import jax
     import jax.numpy as jnp
+    import numpy as np
 
     from tdepth_jax.models.segmentation import SegConfig, SegNet
 
+    rng = np.random.default_rng(0)
+
+    def draw(path, like):  # compiling `init` for so many parameters takes minutes
+        if path[-1].key in ("scale", "var"):
+            return jnp.ones(like.shape)
+        if len(like.shape) < 2:
+            return jnp.zeros(like.shape)
+        fan_in = np.prod(like.shape[:-1])
+        return jnp.asarray(rng.standard_normal(like.shape, np.float32) / np.sqrt(fan_in, dtype=np.float32))
+
     config = SegConfig(rgb=False, edges="none", enhancement=True, position_size=size, dtype="float32")
     net, image = SegNet(config, 9), jnp.full((1, *size, 1), 0.5)
-    variables = jax.jit(net.init)(jax.random.key(0), image)
+    variables = jax.tree_util.tree_map_with_path(draw, jax.eval_shape(net.init, jax.random.key(0), image))
     _check(sum(x.size for x in jax.tree.leaves(variables["params"])), size)
     start = time.perf_counter()
     run = jax.jit(lambda v, x: net.apply(v, x)["logits"]).lower(variables, image).compile()

@@ -12,6 +12,6 @@ def get_config() -> ConfigDict:
     c = world_xdrc_teacher.get_config()
     c.system.update({"trains": "student", "distribution_weight": 2.0})
     c.optimizer.learning_rate = 2e-3
-    c.train.update({"steps": 600, "save_every": 300})
+    c.train.update({"steps": 800, "save_every": 400})
     c.train.init_from = "runs/world_xdrc_teacher"
     return c

@@ -13,7 +13,9 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     c = ConfigDict()
     c.data = ConfigDict({"dataset": "data/world", "image_size": (64, 64)})
-    c.model = ConfigDict({"width": 0.5, "blocks": 1, "teacher_width": 0.25, "teacher_blocks": 2})
+    c.model = ConfigDict(
+        {"width": 0.5, "blocks": 1, "film": "spatial", "teacher_width": 0.25, "teacher_blocks": 2}
+    )
     c.system = ConfigDict(
         {
             "name": "xdrc",

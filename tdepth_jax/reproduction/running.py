@@ -110,7 +110,7 @@ def _evaluate(run: Run, asked: Score, dataset: str, split: str) -> None:
         split=split,
         names=(asked.protocol,),
         baselines=False,
-        pictures=2,
+        pictures=2 if asked.radar == "given" else 0,
         poses=asked.kind == "pose",
         radar=asked.radar,
     )
