@@ -310,7 +310,7 @@ def sentence(argv, capsys) -> str:
     ("flags", "words"),
     [
         (["fan2024_tabel4"], r"no table 'fan2024_tabel4'; did you mean 'fan2024_table4'\?"),
-        (["nothing"], r"no table 'nothing'; choose one of .*fan2024_table1, "),
+        (["qqq"], r"no table 'qqq'; choose one of .*fan2024_table1, "),
         (["fan2024_table4", "--only=no_adaptors"], r"no row 'no_adaptors'.*did you mean 'no_adapters'"),
         (["fan2024_table1", "--only=shin2022"], r"no row 'shin2022' to run; choose one of ours, stage1"),
         (["fan2024_table4", "--seeds=0"], r"--seeds=0 leaves nothing"),
