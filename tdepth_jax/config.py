@@ -30,6 +30,7 @@ class Data:
 
     dataset: str = "data/world"
     split: str = "train"
+    sequences: int = 0  # only the first so many of the split; 0 = all
     image_size: tuple[int, int] = (256, 320)
     flip: bool = True  # horizontal, with probability one half
     scale_crop: float = 1.15  # up to this enlargement of each axis, then a crop back; 1 = off
@@ -43,7 +44,7 @@ class Data:
             raise UserError(
                 f"data.image_size={self.image_size} must be (height, width), each at least 16 pixels"
             )
-        _at_least("data", self, scale_crop=1.0, workers=0, threads=1)
+        _at_least("data", self, sequences=0, scale_crop=1.0, workers=0, threads=1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,6 +39,14 @@ class Index:
     def __len__(self) -> int:
         return len(self.table)
 
+    def first(self, sequences: int) -> Index:
+        """The records of the first `sequences` of them, counted where their name changes."""
+        names = self.table["sequence"]
+        starts = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]]))
+        end = int(starts[sequences]) if sequences < len(starts) else len(self)
+        arrays = {f.name: getattr(self, f.name)[:end] for f in dataclasses.fields(self) if f.name != "files"}
+        return dataclasses.replace(self, **arrays)
+
     def fingerprint(self) -> str:
         """A hash of the records' contents and order; the same for either file format."""
         digest = hashlib.sha256()

@@ -123,7 +123,9 @@ def _decode(data: bytes, keys: Collection[str] | None, metadata: dict[str, Any])
     )
 
 
-def open_split(root: str | Path, split: str, *, skip_corrupt: bool = False) -> FrameSource:
+def open_split(
+    root: str | Path, split: str, *, skip_corrupt: bool = False, sequences: int = 0
+) -> FrameSource:
     """Opens a split of a prepared data set.
 
     Args:
@@ -131,6 +133,7 @@ def open_split(root: str | Path, split: str, *, skip_corrupt: bool = False) -> F
       split: e.g. "train".
       skip_corrupt: leave out records that cannot be read or decoded, and shards that are missing, listing
         them in `.skipped`. Every record is then read once at opening, so that numbers do not move later.
+      sequences: only the first so many of the split; 0 = all.
 
     Raises:
       UserError: no such data set or split; a shard missing, empty, truncated or of another format; a
@@ -176,7 +179,7 @@ def open_split(root: str | Path, split: str, *, skip_corrupt: bool = False) -> F
         split=split,
         features=keys,
         metadata=metadata,
-        index=index,
+        index=index.first(sequences) if sequences else index,
         reader=ShardReader(paths, suffix),
         skipped=skipped,
     )

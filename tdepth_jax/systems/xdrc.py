@@ -12,7 +12,8 @@ RCS and velocity as channels. Chosen here, for no source states it:
 - saliency explains the mean of predicted depth, at the feature after the DASPP (1/8 of the image), which both networks
   have; maps are compared by cosine. The student's saliency is differentiated whole, gradients of gradients included;
 - bins: number, spacing, temperature, the weights of both losses;
-- `radar_dropout`: a share of training images sees no radar, so that the network works where the sensor fails;
+- `radar_dropout`, `radar_wrong`: a share of training images sees no radar, another every return at a random distance
+  along its ray, so that the network works where the sensor fails and believes it no more than the image allows;
 - `label_lines`: of dense true depth only every n-th row is a label, as a scanner's lines are of real depth.
 """
 
@@ -28,6 +29,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from tdepth_jax import config as configs
+from tdepth_jax.data import radar_faults
 from tdepth_jax.errors import UserError
 from tdepth_jax.geometry import points, se3
 from tdepth_jax.losses import depth as depth_losses
@@ -86,6 +88,7 @@ class Settings:
     normalization: str = "frame"  # of thermal counts to [0, 1]: full_scale | frame
     radar_values: tuple[str, ...] = ("z", "rcs", "vx", "vz")  # the data set's columns that are seen; z first
     radar_dropout: float = 0.1  # share of training images without radar; 0 as published
+    radar_wrong: float = 0.1  # share of training images whose returns are all wrong; 0 as published
     smooth_weight: float = 0.001
     saliency_weight: float = 1.0  # explainability-aligned; 0 = not computed
     distribution_weight: float = 1.0  # depth-distribution; 0 = not computed
@@ -107,8 +110,11 @@ class Settings:
             raise UserError(
                 f"system.radar_values={self.radar_values}: the first is z, the others among {', '.join(SCALES)}"
             )
-        if not 0 <= self.radar_dropout < 1:
-            raise UserError(f"system.radar_dropout={self.radar_dropout} must be at least 0 and below 1")
+        if min(self.radar_dropout, self.radar_wrong) < 0 or self.radar_dropout + self.radar_wrong >= 1:
+            raise UserError(
+                f"system: radar_dropout={self.radar_dropout} and radar_wrong={self.radar_wrong} must be at least 0 "
+                "and together below 1"
+            )
         if min(self.saliency_weight, self.distribution_weight, self.smooth_weight) < 0:
             raise UserError("system: no weight may be negative")
         if self.bins < 2 or self.temperature <= 0 or self.label_lines < 1:
@@ -153,11 +159,11 @@ def make(config: ConfigDict) -> System:
             for collection in ("params", "batch_stats")
         }
 
-    def see(batch: Batch, drop: Array | None = None) -> tuple[Array, Array]:
-        """(image, radar); `drop` Bool[b] says whose radar is taken away."""
+    def see(batch: Batch) -> tuple[Array, Array]:
+        """(image, radar) as the network gets them."""
         image = _image(batch, settings)
         h, w = image.shape[1:3]
-        return image, _radar(batch, settings, (h, w), model.max_depth, drop)
+        return image, _radar(batch, settings, (h, w), model.max_depth)
 
     def teacher(variables: dict[str, Any], batch: Batch) -> dict[str, Array]:
         depth, saliency = explained(variables, "teacher", master, *see(batch))
@@ -171,8 +177,7 @@ def make(config: ConfigDict) -> System:
     def loss(
         params: Params, mutable: Params, batch: Batch, targets: Any, rng: Array
     ) -> tuple[dict[str, Term], Params]:
-        count = len(batch[f"{eye}/image"])
-        image, radar = see(batch, jax.random.bernoulli(rng, settings.radar_dropout, (count,)))
+        image, radar = see(_failing(batch, settings, rng))
         depth, saliency, own, mutable = trained(
             params, mutable, name, net, image, radar, explain="saliency" in settings.tied
         )
@@ -298,8 +303,22 @@ def _image(batch: Batch, settings: Settings) -> Float[Array, "b h w c"]:
     return normalize.standardize(unit)[:, 0]
 
 
+def _failing(batch: Batch, settings: Settings, rng: Array) -> Batch:
+    """The batch with the radar of some images taken away and that of some others wrong (`data.radar_faults`)."""
+    z = batch["radar/z"]
+    which, where = jax.random.split(rng)
+    fate = jax.random.uniform(which, (len(z), 1))
+    dropped = fate < settings.radar_dropout
+    wrong = (fate >= settings.radar_dropout) & (fate < settings.radar_dropout + settings.radar_wrong)
+    nearest, farthest = radar_faults.RANGE
+    drawn = jax.random.uniform(where, z.shape, minval=nearest, maxval=farthest)
+    factor = jnp.where(wrong, drawn / jnp.maximum(z, 1e-3), 1.0)
+    moved = {f"radar/{axis}": batch[f"radar/{axis}"] * factor for axis in "xyz" if f"radar/{axis}" in batch}
+    return {**batch, **moved, "radar/valid": batch["radar/valid"] & ~dropped}
+
+
 def _radar(
-    batch: Batch, settings: Settings, size: tuple[int, int], max_depth: float, drop: Array | None
+    batch: Batch, settings: Settings, size: tuple[int, int], max_depth: float
 ) -> Float[Array, "b h w k"]:
     """The returns as a picture of `radar_values`, scaled; zero where there is none."""
     column = {name: batch[f"radar/{name}"] for name in settings.columns}
@@ -310,6 +329,4 @@ def _radar(
         column["z"] = where[..., 2]
     scales = {"z": max_depth, **SCALES}
     values = jnp.stack([column[name] / scales[name] for name in settings.radar_values], axis=-1)
-    valid = batch["radar/valid"]
-    valid = valid if drop is None else valid & ~drop[:, None]
-    return points.rasterise(where, values, valid, batch[f"{settings.camera}/K"], size)
+    return points.rasterise(where, values, batch["radar/valid"], batch[f"{settings.camera}/K"], size)

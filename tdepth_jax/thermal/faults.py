@@ -209,7 +209,7 @@ def _low_contrast(frame: Frame, values: np.ndarray, where: str) -> Fault | None:
         "low_contrast",
         where,
         f"98% of it lies within {high - low:.0f} counts, {(high - low) / grain:.1f} times its noise",
-        "thermal crossover, fog or a fogged lens: do not trust depth from it",
+        "thermal crossover, fog or a fogged lens: do not trust what is read from it",
     )
 
 

@@ -42,7 +42,10 @@ def _train(config: ConfigDict, workdir: epath.Path, accept_config_change: bool) 
     system = systems.make(config)
     mesh = meshes.make_mesh(configs.section(config, "mesh"))
     _check_batch(config, mesh)
-    source = sources.open_split(config.data.dataset, config.data.split, skip_corrupt=config.data.skip_corrupt)
+    wanted = config.data
+    source = sources.open_split(
+        wanted.dataset, wanted.split, skip_corrupt=wanted.skip_corrupt, sequences=wanted.sequences
+    )
     keys = _keys(system, source, config)
     if system.classes:
         classes.require(source, system.classes)

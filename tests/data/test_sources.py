@@ -40,6 +40,20 @@ def test_frames_and_table(any_toy, split):
             source[outside]
 
 
+def test_the_first_sequences_of_a_split(any_toy):
+    want = expected("train")
+    names = list(dict.fromkeys(frame["sequence"] for frame in want))
+    assert len(names) > 1
+    for count in range(1, len(names) + 2):
+        source = open_split(any_toy, "train", sequences=count)
+        kept = [frame for frame in want if frame["sequence"] in names[:count]]
+        assert len(source) == len(kept)
+        assert_same_frame(source[len(kept) - 1], NO_RADAR | kept[-1])
+    whole = open_split(any_toy, "train").fingerprint
+    assert source.fingerprint == whole
+    assert open_split(any_toy, "train", sequences=1).fingerprint != whole
+
+
 def test_the_toys_have_several_shards(toys):
     """Else the tests of shards would test nothing."""
     for file_format, root in toys.items():

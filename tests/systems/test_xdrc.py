@@ -176,13 +176,25 @@ def test_what_degrading_does(batch):
     np.testing.assert_array_equal(degrade(batch, "wrong")["radar/z"], wrong["radar/z"])
 
 
-def test_dropout_takes_radar_from_some_images(batch):
-    settings = xdrc.Settings(camera="thermal", radar_values=("z", "rcs"))
-    drop = jnp.array([True, False])
-    seen = xdrc._radar({k: jnp.asarray(v) for k, v in batch.items()}, settings, SIZE, 100.0, drop)
-    assert not seen[0].any()
-    assert seen[1].any()
-    assert float(seen[1, ..., 0].max()) <= 0.4 + 1e-6  # z as a share of 100 m
+def test_in_training_some_images_have_no_radar_and_some_have_wrong_radar(batch):
+    settings = xdrc.Settings(camera="thermal", radar_values=("z", "rcs"), radar_dropout=0.3, radar_wrong=0.2)
+    used = [key for key in batch if key.startswith("radar/") or key == "thermal/K"]
+    many = {key: jnp.repeat(jnp.asarray(batch[key]), 500, axis=0) for key in used}
+    failing = {k: np.asarray(v) for k, v in xdrc._failing(many, settings, jax.random.key(0)).items()}
+    gone = ~failing["radar/valid"].any(1)
+    changed = np.abs(failing["radar/z"] / np.asarray(many["radar/z"]) - 1) > 1e-4
+    wrong = changed.any(1)
+    assert gone.mean() == pytest.approx(0.3, abs=0.05)  # 1000 images: one standard deviation is 0.014
+    assert wrong.mean() == pytest.approx(0.2, abs=0.05)
+    assert not (gone & wrong).any()
+    assert changed[wrong].mean() > 0.99  # every return of them
+    rays = [failing[f"radar/{axis}"] / failing["radar/z"] for axis in "xy"]
+    for axis, ray in zip("xy", rays, strict=True):
+        np.testing.assert_allclose(ray, many[f"radar/{axis}"] / many["radar/z"], rtol=1e-4, atol=1e-5)
+
+    seen = xdrc._radar(many | {"radar/valid": jnp.asarray(failing["radar/valid"])}, settings, SIZE, 100.0)
+    assert not seen[gone].any()
+    assert float(seen[..., 0].max()) <= 0.4 + 1e-6  # z as a share of 100 m
 
 
 def test_the_rgb_camera_sees_radar_moved_into_its_axes(batch):
@@ -191,8 +203,8 @@ def test_the_rgb_camera_sees_radar_moved_into_its_axes(batch):
     motion[:, 0, 3] = -0.5
     settings = xdrc.Settings(camera="rgb", radar_values=("z", "rcs"))
     given = {k: jnp.asarray(v) for k, v in batch.items()}
-    moved = xdrc._radar(given | {"rgb_from_thermal": jnp.asarray(motion)}, settings, SIZE, 100.0, None)
-    by_hand = xdrc._radar(given | {"radar/x": given["radar/x"] - 0.5}, settings, SIZE, 100.0, None)
+    moved = xdrc._radar(given | {"rgb_from_thermal": jnp.asarray(motion)}, settings, SIZE, 100.0)
+    by_hand = xdrc._radar(given | {"radar/x": given["radar/x"] - 0.5}, settings, SIZE, 100.0)
     np.testing.assert_array_equal(moved, by_hand)
     system = system_of(system__camera="rgb")
     assert system.camera == "rgb"
@@ -222,7 +234,7 @@ def test_only_some_lines_are_labels(batch):
         ({"system__radar_values": ("z", "speed")}, "the first is z"),
         ({"system__trains": "both"}, "system.trains"),
         ({"system__camera": "nir"}, "system.camera"),
-        ({"system__radar_dropout": 1.0}, "radar_dropout"),
+        ({"system__radar_dropout": 0.6, "system__radar_wrong": 0.4}, "together below 1"),
         ({"system__temperature": 0.0}, "temperature"),
         ({"model__network": "big"}, "model.network"),
     ],
