@@ -52,7 +52,7 @@ def test_same_spec_same_bytes_and_others_differ():
     # A shorter or later sequence of the same split is another world.
     other = next(world.render(world.sequences("train", seed=1, frames=4)[0]))
     assert not np.array_equal(one[0]["thermal/depth"], other["thermal/depth"])
-    assert len({s.seed for split in world.SPLITS for s in world.sequences(split)}) == 400 + 9 + 6 + 240
+    assert len({s.seed for split in world.SPLITS for s in world.sequences(split)}) == 400 + 9 + 6 + 240 + 240
 
 
 def test_frames_have_the_records_schema():
@@ -68,10 +68,11 @@ def test_frames_have_the_records_schema():
             for camera in ("thermal", "rgb"):
                 assert f[f"{camera}/K"].dtype == np.float32
                 assert f[f"{camera}/world_from_camera"].dtype == np.float64
-                assert (f"{camera}/depth" in f) == (split != "new_scene_train")
+                known = camera == "rgb" or split != "rgb_train"
+                assert (f"{camera}/depth" in f) == (known and split != "new_scene_train")
                 assert f.get(f"{camera}/depth", np.zeros((48, 64), np.float32)).dtype == np.float32
                 assert f.get(f"{camera}/depth", np.zeros((48, 64))).shape == (48, 64)
-                assert (f"{camera}/labels" in f) == (split in ("train", "test"))
+                assert (f"{camera}/labels" in f) == (known and split in ("train", "test", "rgb_train"))
             assert f["thermal/image"].dtype == np.uint16
             assert f["thermal/image"].max() < 2**14
             assert f["rgb/image"].shape == (48, 64, 3)

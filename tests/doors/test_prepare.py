@@ -38,11 +38,10 @@ def test_it_writes_every_split_and_says_so(tmp_path, capsys):
     prepare.main(["world", f"--out={tmp_path}", *TINY])
     out = capsys.readouterr().out.splitlines()
     assert out[0].split() == ["split", "sequences", "frames", "MB", "conditions"]
-    assert [line.split()[:3] for line in out[1:5]] == [
-        ["train", "1", "2"], ["test", "1", "2"], ["new_scene", "1", "2"], ["new_scene_train", "1", "2"],
-    ]  # fmt: skip
-    assert "thermal/image" in out[5]
-    assert out[-1].startswith(f"{tmp_path}/world: 8 frames in ")
+    splits = ("train", "test", "new_scene", "new_scene_train", "rgb_train")
+    assert [line.split()[:3] for line in out[1:6]] == [[split, "1", "2"] for split in splits]
+    assert "thermal/image" in out[6]
+    assert out[-1].startswith(f"{tmp_path}/world: 10 frames in ")
     assert out[-1].endswith("checked")
 
 

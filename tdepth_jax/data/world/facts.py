@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 # In the order that seeds are drawn from: append only.
-SPLITS = ("train", "test", "new_scene", "new_scene_train")
+SPLITS = ("train", "test", "new_scene", "new_scene_train", "rgb_train")
 NEW_SCENE = ("new_scene", "new_scene_train")  # another place, climate, lens, rig and sensor
 CONDITIONS = ("day", "night", "fog", "crossover")
 LABEL_NAMES = (

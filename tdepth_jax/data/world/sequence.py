@@ -31,18 +31,21 @@ _DEFAULTS = {  # sequences, frames each
     "test": (9, 30),
     "new_scene": (6, 30),
     "new_scene_train": (240, 8),
+    "rgb_train": (240, 8),
 }
 _TURNS = {  # conditions in the order in which a split goes through them
     "train": ("day", "night", "day", "night", "fog", "day", "night", "crossover", "day"),
     "test": ("day", "night", "fog", "crossover", "day", "night", "day", "night", "fog"),
     "new_scene": ("day", "night", "fog", "day", "night", "crossover"),
     "new_scene_train": ("day", "night", "fog", "day", "night", "crossover"),
+    "rgb_train": ("day",),
 }
 _STYLES = {
     "train": ("street", "court", "suburb", "open", "street", "court", "suburb"),
     "test": ("street", "court", "suburb", "open", "court", "street", "suburb"),
     "new_scene": ("works", "works", "open", "works"),
     "new_scene_train": ("works", "works", "open", "works", "works"),
+    "rgb_train": ("works", "street", "open", "court", "works", "suburb", "open"),
 }
 # Camera height (metres), mean downward pitch, spread of pitch and roll (degrees), pace (metres a frame).
 _RIGS = {
@@ -71,7 +74,7 @@ def sequences(
     split: str, *, seed: int = 0, height: int = 128, width: int = 160, count: int | None = None,
     frames: int | None = None,
 ) -> tuple[SequenceSpec, ...]:  # fmt: skip
-    """The sequences of a split, `count` of them with `frames` frames each (defaults: 400x8, 9x30, 6x30, 240x8).
+    """The sequences of a split, `count` of them with `frames` frames each (defaults: 400x8, 9x30, 6x30, twice 240x8).
 
     Raises a `UserError` for an unknown split or sizes too small to render.
     """
@@ -110,10 +113,12 @@ class Rig:
 
 
 def rig_of(spec: SequenceSpec) -> Rig:
-    """One rig for train and test, another lens and mounting for the new scene."""
+    """One rig for train and test, another lens and mounting for the new scene; any RGB lens in "rgb_train"."""
     other = spec.split in NEW_SCENE
     h, w = spec.height, spec.width
     ft, fr = (0.78 * w, 0.92 * w) if other else (0.70 * w, 0.84 * w)
+    if spec.split == "rgb_train":
+        fr = np.random.default_rng([spec.seed, 11]).uniform(0.7, 1.1) * w
     K = lambda f, dx, dy: np.array(  # noqa: E731
         [[f, 0, (w - 1) / 2 + dx * w], [0, f * 1.003, (h - 1) / 2 + dy * h], [0, 0, 1]]
     )
@@ -253,7 +258,8 @@ def _freezes(spec: SequenceSpec, rng: np.random.Generator) -> set[int]:
 def render(spec: SequenceSpec) -> Iterator[Frame]:
     """The frames of a sequence in order, as records' frame dicts. Same spec, same bytes.
 
-    No labels in the split "new_scene", no depth in "new_scene_train" either. `thermal/valid` is 0 at dead pixels.
+    No labels in the split "new_scene", no depth in "new_scene_train" either; in "rgb_train" the RGB camera alone has
+    both. `thermal/valid` is 0 at dead pixels.
     During a shutter correction (rare) the thermal picture of the frame before comes again, while depth and pose go on.
     """
     stage = build(spec)
@@ -291,9 +297,10 @@ def _frame(
             f"{camera}/K": K.astype(np.float32),
             f"{camera}/world_from_camera": pose,
         }
-        if spec.split != "new_scene_train":
+        known = camera == "rgb" or spec.split != "rgb_train"
+        if known and spec.split != "new_scene_train":
             frame[f"{camera}/depth"] = depth
-        if spec.split not in NEW_SCENE:
+        if known and spec.split not in NEW_SCENE:
             frame[f"{camera}/labels"] = seen.label.reshape(shape)
         if camera == "thermal":
             ideal = thermal.radiance(hits, seen, stage.looks, stage.drawn, sky, detector.sensor)
