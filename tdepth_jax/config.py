@@ -29,7 +29,7 @@ class Data:
     """What is fed: a prepared data set (`tdepth prepare`), resized to `image_size` (height, width)."""
 
     dataset: str = "data/world"
-    split: str = "train"
+    split: str = "train"  # "train:day+night": of it the frames of these conditions
     sequences: int = 0  # only the first so many of the split; 0 = all
     image_size: tuple[int, int] = (256, 320)
     flip: bool = True  # horizontal, with probability one half
@@ -91,7 +91,7 @@ class Eval:
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    name: str = "adam"  # adam | adamw | sgd
+    name: str = "adam"  # adam | adamw | sgd | rmsprop
     learning_rate: float = 1e-4
     schedule: str = "constant"  # constant | cosine | onecycle | exponential
     warmup_steps: int = 0
@@ -99,7 +99,7 @@ class Optimizer:
     start_factor: float = 0.04  # first learning rate / peak, of onecycle
     peak_at: float = 0.3  # share of the steps after which onecycle is at its peak
     b1: float = 0.9
-    b2: float = 0.999
+    b2: float = 0.999  # of adam and adamw; of rmsprop its decay
     weight_decay: float = 0.0  # adamw; kernels only, never biases, norms or scales
     clip_norm: float = 0.0  # 0 = no clipping
 

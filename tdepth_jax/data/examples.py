@@ -70,7 +70,8 @@ class Snippets:
 
 def check_cameras(keys: frozenset[str]) -> None:
     """Raises `UserError` for keys of cameras that records may hold but examples have no place for."""
-    others = sorted(key for key in keys if "/" in key and key.split("/")[0] not in (*CAMERAS, "radar"))
+    known = (*CAMERAS, "radar", "condition")
+    others = sorted(key for key in keys if "/" in key and key.split("/")[0] not in known)
     if others:
         raise UserError(
             f"examples hold {' and '.join(CAMERAS)} only, not {', '.join(others)}; read those from the records "
@@ -125,7 +126,7 @@ class Viewed:
             example |= radar_arrays(
                 centre.get("radar"), self.radar_columns, self.max_points, flip, keys=self.keys
             )
-        return example
+        return example | _conditions(centre, self.keys)
 
     def _camera(self, camera: str, frames: list[records.Frame], centre: records.Frame, view: View) -> Example:
         example: Example = {}
@@ -203,7 +204,7 @@ class Singles:
         if _radar(self.keys):
             columns = tuple(self.source.metadata.get("radar_columns", ()))
             example |= radar_arrays(frame.get("radar"), columns, self.max_points, flip=False, keys=self.keys)
-        return example
+        return example | _conditions(frame, self.keys)
 
     def _camera(self, camera: str, frame: records.Frame) -> Example:
         example: Example = {}
@@ -226,6 +227,12 @@ class Singles:
                 case "valid":
                     example[key] = (frame.get(key, np.ones(stored, np.uint8)) != 0)[..., None]
         return example
+
+
+def _conditions(frame: records.Frame, keys: frozenset[str]) -> dict[str, np.bool_]:
+    """ "condition/<name>", whether the frame is of that condition, for the names in `keys`."""
+    asked = (key for key in keys if key.startswith("condition/"))
+    return {key: np.bool_(frame["condition"] == key.removeprefix("condition/")) for key in asked}
 
 
 def _radar(keys: frozenset[str]) -> bool:

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,14 @@ class Index:
         """The records of the first `sequences` of them, counted where their name changes."""
         names = self.table["sequence"]
         starts = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]]))
-        end = int(starts[sequences]) if sequences < len(starts) else len(self)
-        arrays = {f.name: getattr(self, f.name)[:end] for f in dataclasses.fields(self) if f.name != "files"}
+        return self._rows(slice(int(starts[sequences]) if sequences < len(starts) else len(self)))
+
+    def of_conditions(self, conditions: Collection[str]) -> Index:
+        """The records of these conditions."""
+        return self._rows(np.isin(self.table["condition"], sorted(conditions)))
+
+    def _rows(self, which: Any) -> Index:
+        arrays = {f.name: getattr(self, f.name)[which] for f in dataclasses.fields(self) if f.name != "files"}
         return dataclasses.replace(self, **arrays)
 
     def fingerprint(self) -> str:

@@ -85,9 +85,9 @@ def train_iterator(
     Yields:
       dicts with a leading batch axis: image [b, T, h, w, c]; world_from_camera [b, T, 4, 4]; of the centre
       frame K [b, 3, 3], depth float32 [b, h, w, 1], labels int32 [b, h, w], thermal/valid bool
-      [b, h, w, 1], rgb_from_thermal [b, 4, 4], radar [b, max_points, k], radar/<column> [b, max_points]; "example"
-      int64 [b], the record number of the centre. A frame without an optional modality has depth 0, labels 255, pose
-      NaN, no points.
+      [b, h, w, 1], rgb_from_thermal [b, 4, 4], radar [b, max_points, k], radar/<column> [b, max_points];
+      condition/<name> bool [b], whether the frame is of it; "example" int64 [b], the record number of the centre. A
+      frame without an optional modality has depth 0, labels 255, pose NaN, no points.
 
     Raises:
       UserError: a key the data set has not, no snippet that long, sizes that do not divide.

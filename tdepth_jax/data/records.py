@@ -109,10 +109,11 @@ def check_features(features: Collection[str]) -> None:
 
 
 def stored(keys: Collection[str] | None) -> Collection[str] | None:
-    """What must be decoded for `keys`: a radar column ("radar/z") comes with its points."""
+    """What must be decoded for `keys`: a radar column ("radar/z") comes with its points, and whether a frame is of a
+    condition ("condition/night") with that."""
     if keys is None:
         return None
-    return {"radar" if key.startswith("radar/") else key for key in keys}
+    return {whole if (whole := key.split("/")[0]) in ("radar", "condition") else key for key in keys}
 
 
 def encode(frame: Mapping[str, Any], features: Collection[str], *, depth_scale: float = DEPTH_SCALE) -> bytes:

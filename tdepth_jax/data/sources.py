@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tdepth_jax.config import nearest
 from tdepth_jax.data import index as index_file
 from tdepth_jax.data import records
 from tdepth_jax.data.index import Index
@@ -19,6 +20,7 @@ from tdepth_jax.data.shards import FORMATS, MEND, BadShard, ShardReader, shard_n
 from tdepth_jax.errors import UserError
 
 VERSION = r"\d+\.\d+\.\d+"
+PARTS = ("radar/", "condition/")  # keys that are parts of others
 
 
 class FrameSource:
@@ -85,7 +87,7 @@ class FrameSource:
         at = self._index
         data = self._reader.read(int(at.shard[i]), int(at.offset[i]), int(at.length[i]), int(at.number[i]))
         if index_file.data_crc(data) != at.crc[i]:
-            sidecar = index_file.sidecar(self._reader.paths[at.shard[i]].parent, self.split)
+            sidecar = index_file.sidecar(self._reader.paths[at.shard[i]].parent, self.split.split(":")[0])
             raise UserError(
                 f"{self.where(i)} is not the one that the index was made of; delete {sidecar}, it is made again"
             )
@@ -110,8 +112,14 @@ class FrameSource:
         if absent:
             raise UserError(
                 f"the data set {self.name} has no {', '.join(absent)}; it has "
-                f"{', '.join(k for k in sorted(self.features - set(records.HEADER)) if k[:6] != 'radar/')}"
+                f"{', '.join(k for k in sorted(self.features - set(records.HEADER)) if not k.startswith(PARTS))}"
             )
+
+
+def _conditions(split: str) -> tuple[str, tuple[str, ...]]:
+    """("train", ("day", "night")) of "train:day+night"."""
+    name, colon, words = split.partition(":")
+    return name, tuple(words.split("+")) if colon else ()
 
 
 def _decode(data: bytes, keys: Collection[str] | None, metadata: dict[str, Any]) -> records.Frame:
@@ -130,15 +138,16 @@ def open_split(
 
     Args:
       root: `data/<name>`, or the version folder in it; of several versions the newest is taken.
-      split: e.g. "train".
+      split: e.g. "train"; "train:day+night" is of the train split the frames of these conditions.
       skip_corrupt: leave out records that cannot be read or decoded, and shards that are missing, listing
         them in `.skipped`. Every record is then read once at opening, so that numbers do not move later.
       sequences: only the first so many of the split; 0 = all.
 
     Raises:
-      UserError: no such data set or split; a shard missing, empty, truncated or of another format; a
+      UserError: no such data set, split or condition; a shard missing, empty, truncated or of another format; a
         record corrupt (when the index has to be made again; otherwise reading that record says so).
     """
+    whole, split, conditions = split, *_conditions(split)
     folder = dataset_folder(Path(root))
     name, suffix, counts = _read_info(folder / "dataset_info.json")
     features = _read_json(folder / "features.json")
@@ -156,6 +165,7 @@ def open_split(
         )
     if "radar" in keys:
         keys |= {"radar/valid", *(f"radar/{name}" for name in metadata.get("radar_columns", ()))}
+    keys |= {f"condition/{name}" for name in metadata.get("conditions", ())}
 
     expected = counts[split]
     paths = [folder / shard_name(name, split, suffix, i, len(expected)) for i in range(len(expected))]
@@ -174,9 +184,15 @@ def open_split(
             on_bad(BadShard(f"{path}: the file is missing, and with it {count} records; {MEND}"))
     paths, expected = [path for path, _ in present], [count for _, count in present]
     index = _open_index(folder, split, paths, suffix, expected, on_bad, metadata, skip_corrupt)
+    if conditions:
+        for word in set(conditions) - set(there := index.table["condition"].tolist()):
+            raise UserError(
+                f"{folder}: no frame of {split} is of the condition {word!r} ({whole}); {nearest(word, set(there))}"
+            )
+        index = index.of_conditions(conditions)
     return FrameSource(
         name=name,
-        split=split,
+        split=whole,
         features=keys,
         metadata=metadata,
         index=index.first(sequences) if sequences else index,

@@ -51,6 +51,8 @@ def _shape(key: str, frames: int, size: tuple[int, ...]) -> tuple[tuple[int, ...
     if key == "rgb_from_thermal":
         return (4, 4), jnp.float32
     camera, _, field = key.partition("/")
+    if camera == "condition":
+        return (), jnp.bool_
     if camera == "radar":
         if field == "valid":
             return (MAX_RADAR_POINTS,), jnp.bool_

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from tdepth_jax import config
@@ -27,6 +30,8 @@ def make(settings: config.Optimizer, *, steps: int) -> optax.GradientTransformat
         "adamw": lambda: optax.adamw(
             rate, b1=settings.b1, b2=settings.b2, weight_decay=settings.weight_decay, mask=_decayed
         ),
+        # PyTorch's: the mean square starts at 0, and eps is added to its root.
+        "rmsprop": lambda: optax.rmsprop(rate, decay=settings.b2, eps=1e-8, eps_in_sqrt=False),
         # PyTorch's: decay is part of the gradient, of every parameter, and so part of the momentum.
         "sgd": lambda: optax.chain(
             optax.add_decayed_weights(settings.weight_decay), optax.sgd(rate, momentum=settings.b1)
@@ -47,6 +52,30 @@ def slowed(tx: optax.GradientTransformation, pattern: str, factor: float) -> opt
         return {path: factor * x if re.fullmatch(pattern, path) else x for path, x in updates.items()}
 
     return optax.chain(tx, optax.stateless(lambda updates, params: scale(updates)))
+
+
+class Turn(NamedTuple):
+    steps: jax.Array
+    inner: optax.OptState
+
+
+def turned(
+    tx: optax.GradientTransformation, when: Callable[[jax.Array], jax.Array]
+) -> optax.GradientTransformation:
+    """`tx` in the steps whose number (from 0; those that were not finite not counted) `when` says yes to; in the
+    others neither parameters nor its own state change."""
+
+    def init(params: optax.Params) -> Turn:
+        return Turn(jnp.zeros((), jnp.int32), tx.init(params))
+
+    def update(grads: optax.Updates, state: Any, params: Any = None) -> tuple[optax.Updates, Turn]:
+        now = when(state.steps)
+        changes, inner = tx.update(grads, state.inner, params)
+        changes = jax.tree.map(lambda x: jnp.where(now, x, jnp.zeros_like(x)), changes)
+        inner = jax.tree.map(lambda new, old: jnp.where(now, new, old), inner, state.inner)
+        return changes, Turn(state.steps + 1, inner)
+
+    return optax.GradientTransformation(init, update)
 
 
 def schedule(settings: config.Optimizer, *, steps: int) -> optax.Schedule:

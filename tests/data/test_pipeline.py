@@ -73,6 +73,20 @@ def test_shapes_and_types(stream):
     assert {key: (value.shape, value.dtype.type) for key, value in stream[0].items()} == want
 
 
+def test_whether_a_frame_is_of_a_condition(source):
+    keys = frozenset({"thermal/image", "condition/day", "condition/night"})
+    (batch,) = take(source, 1, keys=keys, batch_size=8)
+    single = next(eval_batches(source, keys=keys, image_size=(8, 10), batch_size=20))
+    for found in (batch, single):
+        truth = source.table["condition"][found["example"]]
+        for name in ("day", "night"):
+            assert found[f"condition/{name}"].dtype == np.bool_
+            np.testing.assert_array_equal(found[f"condition/{name}"], truth == name)
+        assert found["condition/day"].any()
+    with pytest.raises(UserError, match="no condition/dusk"):
+        take(source, 1, keys=frozenset({"thermal/image", "condition/dusk"}))
+
+
 @pytest.mark.parametrize("threads", [0, 1, 7])
 def test_threads_do_not_change_the_stream(source, stream, threads):
     assert_same(take(source, 12, threads=threads), stream)

@@ -31,6 +31,9 @@ def test_frames_and_table(any_toy, split):
         "radar/y",
         "radar/z",
         "radar/vx",
+        "condition/day",
+        "condition/night",
+        "condition/fog",
     }
     assert source.metadata["depth_scale"] == 1 / 256
     assert source.image_size("thermal") == (12, 16)
@@ -52,6 +55,19 @@ def test_the_first_sequences_of_a_split(any_toy):
     whole = open_split(any_toy, "train").fingerprint
     assert source.fingerprint == whole
     assert open_split(any_toy, "train", sequences=1).fingerprint != whole
+
+
+def test_the_frames_of_some_conditions(any_toy):
+    want = [frame for frame in expected("train") if frame["condition"] in ("night", "day")]
+    source = open_split(any_toy, "train:night+day")
+    assert [row["condition"] for row in source.table] == [frame["condition"] for frame in want]
+    assert_same_frame(source[len(want) - 1], NO_RADAR | want[-1])
+    assert source.fingerprint != open_split(any_toy, "train").fingerprint
+    assert len(open_split(any_toy, "train:day", sequences=1)) == 5
+    with pytest.raises(UserError, match=r"no frame of train is of the condition 'nigth' .*'night'"):
+        open_split(any_toy, "train:day+nigth")
+    with pytest.raises(UserError, match="no split 'tran'"):
+        open_split(any_toy, "tran:day")
 
 
 def test_the_toys_have_several_shards(toys):

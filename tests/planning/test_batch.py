@@ -28,7 +28,7 @@ def test_every_key_has_the_shape_and_type_of_a_real_batch(source, offsets):
     system = types.SimpleNamespace(
         needs=frozenset({
             "thermal/image", "thermal/K", "thermal/depth", "thermal/labels", "thermal/world_from_camera",
-            "rgb/image", "rgb/K", "rgb_from_thermal", "radar/z",
+            "rgb/image", "rgb/K", "rgb_from_thermal", "radar/z", "condition/night",
         }),
         wants=frozenset({"thermal/valid"}),
         offsets=offsets,
