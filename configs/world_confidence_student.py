@@ -10,6 +10,7 @@ from configs import world_confidence_teacher
 
 def get_config() -> ConfigDict:
     c = world_confidence_teacher.get_config()
+    c.data.split = "train"
     c.system.update({"train_rgb": "nothing", "thermal_weight": 1.0, "spread_weight": 0.1})
     c.train.update({"steps": 1200, "save_every": 600})
     c.train.update({"init_from": "runs/world_confidence_teacher", "init_only": (r"rgb/.*",)})

@@ -1,4 +1,4 @@
-"""ThermalWorld: an RGB teacher with labels, a DPT head on a frozen DINOv2 ViT-S; the first of four runs.
+"""ThermalWorld: an RGB teacher, a DPT head on a frozen DINOv2 ViT-S; the first of four runs.
 
   python -m tdepth_jax.prepare world
   python -m tdepth_jax.import_weights dinov2_vits14_pretrain.pth -o weights/dinov2_vits14
@@ -9,6 +9,9 @@
 
 The publication trains teacher, student and confidence at once. One after the other is the same where nothing is
 distilled with labels, and two CPU cores are done sooner. The student is small and will start from random weights.
+
+What RGB teachers bring is that labelled RGB images are many and of all places, and labelled thermal ones are not: this
+one learns from the split `rgb_train`, by day, with the kind of place among others that is new to the student.
 """
 
 from ml_collections import ConfigDict
@@ -25,6 +28,7 @@ def get_config() -> ConfigDict:
     teacher["teacher_weights"] = network.pop("backbone_weights")
     small = {"vit_dim": 128, "vit_depth": 4, "vit_heads": 4, "vit_pos_grid": 10, "output_gain": 1.0}
     c.model = ConfigDict(network | small | teacher)
+    c.data.split = "rgb_train"
     c.model.confidence_widths = (8, 16, 32, 32, 32)
     c.system = ConfigDict({"name": "confidence", "train_rgb": "head", **OFF})
     # An error of a tenth of the depth is trusted by one half, one of a third by 15 %.

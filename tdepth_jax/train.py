@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="resume although the config is not the one it began with",
     )
+    job = p.add_argument_group(
+        "a job of many processes", "each may stand in the environment instead, as TDEPTH_PROCESS_ID"
+    )
+    job.add_argument("--distributed", choices=("auto",), help="found by JAX itself: TPU pods, Slurm, MPI")
+    job.add_argument("--coordinator", metavar="HOST:PORT", help="elsewhere: where the first process listens,")
+    job.add_argument("--processes", metavar="N", help="how many there are,")
+    job.add_argument("--process_id", metavar="I", help="and which this one is, from 0")
     return p
 
 
@@ -34,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from tdepth_jax import config as configs
 
     overrides = configs.overrides_of(rest, "train")
+    for name in ("distributed", "coordinator", "processes", "process_id"):
+        if getattr(args, name) is not None:
+            os.environ[f"TDEPTH_{name.upper()}"] = getattr(args, name)
     if args.init_from:
         overrides["train.init_from"] = args.init_from
     # Imported late: --help and a mistyped flag should not wait for JAX.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
+
+from tdepth_jax.models.resize import pooled
 
 Scalar = Float[Array, ""]
 
@@ -92,13 +93,5 @@ def attended_distance(
 
 def _energy(x: Array, size: tuple[int, ...]) -> Float[Array, "b p"]:
     flat = (x.astype(jnp.float32) ** 2).mean(axis=-1)
-    rows, columns = (_pooling(n, m) for n, m in zip(size, flat.shape[1:], strict=True))
-    flat = jnp.einsum("uh,bhw,vw->buv", rows, flat, columns).reshape(len(x), -1)
+    flat = pooled(flat[..., None], size).reshape(len(x), -1)
     return flat / jnp.maximum(jnp.linalg.norm(flat, axis=-1, keepdims=True), 1e-12)
-
-
-def _pooling(to: int, of: int) -> Float[np.ndarray, "to of"]:
-    """Weights of adaptive average pooling: cell i is the mean of all values that [i, i + 1) · of/to touches."""
-    i, j = np.arange(to)[:, None], np.arange(of)
-    inside = (j >= i * of // to) & (j < -(-(i + 1) * of // to))
-    return (inside / inside.sum(axis=1, keepdims=True)).astype(np.float32)

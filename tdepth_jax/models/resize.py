@@ -33,6 +33,20 @@ def bilinear(
     return jnp.einsum("uh,bhwc,vw->buvc", rows, x, columns, optimize="optimal", precision=precision)
 
 
+def pooled(x: Float[Array, "b h w c"], size: tuple[int, ...]) -> Float[Array, "b u v c"]:
+    """Adaptive average pooling, PyTorch's: cell i is the mean of all values that [i, i + 1) · h/u touches."""
+    rows, columns = (
+        jnp.asarray(_pooling_weights(n, m), x.dtype) for n, m in zip(size, x.shape[1:3], strict=True)
+    )
+    return jnp.einsum("uh,bhwc,vw->buvc", rows, x, columns, optimize="optimal")
+
+
+def _pooling_weights(to: int, of: int) -> Float[np.ndarray, "to of"]:
+    i, j = np.arange(to)[:, None], np.arange(of)
+    inside = (j >= i * of // to) & (j < -(-(i + 1) * of // to))
+    return (inside / inside.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
 def window(
     x: Float[Array, "b h w c"],
     of: tuple[int, ...],

@@ -54,24 +54,46 @@ class ResNet(nn.Module):
         fused: tuple[Array, ...] | None = None,
     ) -> tuple[Array, ...]:
         norm = partial(nn.BatchNorm, not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype)
-        x = _conv(self.config.width, 7, 2, self.dtype, "conv1")(images)
-        x = nn.relu(norm(name="bn1")(x))
+        x = first(self.config, images, norm, self.dtype)
         maps = [x + fused[0] if fused else x]
-        # Padding with minus infinity is padding with nothing: every window has a real pixel.
-        x = nn.max_pool(maps[0], (3, 3), (2, 2), ((1, 1), (1, 1)))
-        block = _Bottleneck if self.config.bottleneck else _Basic
-        for stage, count in enumerate(self.config.blocks):
-            if stage == 3 and self.config.attention:
+        x = halved(maps[0])
+        for number, count in enumerate(self.config.blocks, start=1):
+            if number == 4 and self.config.attention:
                 width = self.config.channels[-1]
                 x = AttentionStage(self.config.attention, width, count, norm, self.dtype, name="layer4")(x)
             else:
-                for i in range(count):
-                    stride = 2 if stage and not i else 1
-                    name = f"layer{stage + 1}_{i}"
-                    x = block(self.config.width * 2**stage, stride, norm, self.dtype, name=name)(x)
-            x = x + fused[stage + 1] if fused else x
+                x = stage(self.config, number, x, norm, self.dtype)
+            x = x + fused[number] if fused else x
             maps.append(x)
         return tuple(maps)
+
+
+# The parts of a ResNet, for networks that join or dilate them: inside a compact module they make its submodules, under
+# torchvision's names.
+
+
+def first(config: ResNetConfig, images: Array, norm: partial, dtype: jnp.dtype) -> Array:
+    """The map at stride 2."""
+    x = _conv(config.width, 7, 2, dtype, "conv1")(images)
+    return nn.relu(norm(name="bn1")(x))
+
+
+def halved(x: Array) -> Array:
+    # Padding with minus infinity is padding with nothing: every window has a real pixel.
+    return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+
+
+def stage(
+    config: ResNetConfig, number: int, x: Array, norm: partial, dtype: jnp.dtype, *, dilation: int = 0
+) -> Array:
+    """Stage `number`, 1 to 4, of convolutions. With a `dilation` it keeps the size instead of halving it: blocks after
+    the first look so many times as far, and the first always projects its input."""
+    block = _Bottleneck if config.bottleneck else _Basic
+    for i in range(config.blocks[number - 1]):
+        own = partial(block, config.width * 2 ** (number - 1), 2 if number > 1 and not (i or dilation) else 1)
+        own = partial(own, norm, dtype, dilation if dilation and i else 1, bool(dilation) and not i)
+        x = own(name=f"layer{number}_{i}")(x)
+    return x
 
 
 class _Basic(nn.Module):
@@ -79,13 +101,15 @@ class _Basic(nn.Module):
     stride: int
     norm: partial
     dtype: jnp.dtype
+    dilation: int = 1
+    project: bool = False  # the shortcut, also where input and output have one shape
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        y = _conv(self.width, 3, self.stride, self.dtype, "conv1")(x)
+        y = _conv(self.width, 3, self.stride, self.dtype, "conv1", self.dilation)(x)
         y = nn.relu(self.norm(name="bn1")(y))
-        y = self.norm(name="bn2")(_conv(self.width, 3, 1, self.dtype, "conv2")(y))
-        return nn.relu(y + _shortcut(x, y, self.stride, self.norm, self.dtype))
+        y = self.norm(name="bn2")(_conv(self.width, 3, 1, self.dtype, "conv2", self.dilation)(y))
+        return nn.relu(y + _shortcut(x, y, self.stride, self.norm, self.dtype, self.project))
 
 
 class _Bottleneck(nn.Module):
@@ -95,25 +119,29 @@ class _Bottleneck(nn.Module):
     stride: int
     norm: partial
     dtype: jnp.dtype
+    dilation: int = 1
+    project: bool = False  # the shortcut, also where input and output have one shape
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         y = nn.relu(self.norm(name="bn1")(_conv(self.width, 1, 1, self.dtype, "conv1")(x)))
-        y = nn.relu(self.norm(name="bn2")(_conv(self.width, 3, self.stride, self.dtype, "conv2")(y)))
+        y = _conv(self.width, 3, self.stride, self.dtype, "conv2", self.dilation)(y)
+        y = nn.relu(self.norm(name="bn2")(y))
         y = self.norm(name="bn3")(_conv(4 * self.width, 1, 1, self.dtype, "conv3")(y))
-        return nn.relu(y + _shortcut(x, y, self.stride, self.norm, self.dtype))
+        return nn.relu(y + _shortcut(x, y, self.stride, self.norm, self.dtype, self.project))
 
 
-def _shortcut(x: Array, y: Array, stride: int, norm: partial, dtype: jnp.dtype) -> Array:
+def _shortcut(x: Array, y: Array, stride: int, norm: partial, dtype: jnp.dtype, project: bool) -> Array:
     """The input itself, or projected where its size or width changes."""
-    if x.shape == y.shape:
+    if x.shape == y.shape and not project:
         return x
     return norm(name="downsample_bn")(_conv(y.shape[-1], 1, stride, dtype, "downsample_conv")(x))
 
 
-def _conv(width: int, size: int, stride: int, dtype: jnp.dtype, name: str) -> nn.Conv:
+def _conv(width: int, size: int, stride: int, dtype: jnp.dtype, name: str, dilation: int = 1) -> nn.Conv:
     return nn.Conv(
-        width, (size, size), stride, padding=size // 2, use_bias=False, dtype=dtype, name=name,
+        width, (size, size), stride, padding=dilation * (size // 2), kernel_dilation=dilation, use_bias=False,
+        dtype=dtype, name=name,
         kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
     )  # fmt: skip
 

@@ -169,11 +169,9 @@ def two_processes(door, workdir, **overrides) -> None:
         door(
             workdir,
             "--accept_config_change",
-            env={
-                "TDEPTH_COORDINATOR": f"127.0.0.1:{port}",
-                "TDEPTH_PROCESSES": "2",
-                "TDEPTH_PROCESS_ID": str(i),
-            },
+            f"--coordinator=127.0.0.1:{port}",
+            f"--process_id={i}",
+            env={"TDEPTH_PROCESSES": "2"},
             **overrides,
         )
         for i in range(2)
