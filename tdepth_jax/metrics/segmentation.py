@@ -7,7 +7,7 @@ TP / column, IoU = TP / (row + column - TP). Matrices are integers, so batching 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,16 @@ class LabelProtocol:
     Attributes:
       absent: what a class counts in a mean whose figure does not exist: "zero", or nothing ("left_out"). Acc does not
         exist for a class that no pixel is labelled with, IoU for one that is neither labelled nor predicted.
+      left_out: names of classes that no mean counts; their pixels count in the unions of the others.
+      combined: conditions whose figures, class by class, are averaged into one more group, "combined". A class that one
+        of them has no figure for has none there.
     """
 
     name: str
     absent: str
     describe: str
+    left_out: tuple[str, ...] = ()
+    combined: tuple[str, ...] = ()
 
 
 # rtfnet: the test programs of RTFNet (util/util.py, compute_results) and CEKD, whose tables average nan_to_num. It
@@ -46,6 +51,15 @@ PROTOCOLS: Mapping[str, LabelProtocol] = {
             name="present",
             absent="left_out",
             describe="means over the classes that occur, the background among them; absent ones are left out",
+        ),
+        # HeatNet's evaluate.py, in evaluation mode: its own validates with batch statistics and dropout.
+        LabelProtocol(
+            name="heatnet",
+            absent="left_out",
+            describe="means over the classes that occur without the background, whose pixels count in the others' "
+            "unions; combined: the mean of day and night, class by class",
+            left_out=("background", "unlabeled"),
+            combined=("day", "night"),
         ),
     )
 }
@@ -69,8 +83,10 @@ def confusion(
     return np.bincount(rows * classes + columns, minlength=classes**2).reshape(classes, classes)
 
 
-def finish(matrix: Int[np.ndarray, "n n"], protocol: LabelProtocol) -> dict[str, Any]:
-    """Figures of a summed confusion matrix.
+def finish(
+    matrix: Int[np.ndarray, "n n"], protocol: LabelProtocol, names: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Figures of a summed confusion matrix, whose classes have these names.
 
     Returns:
       "acc", "precision", "iou": lists by class, None where there is none; "macc", "miou": their means under the
@@ -85,13 +101,31 @@ def finish(matrix: Int[np.ndarray, "n n"], protocol: LabelProtocol) -> dict[str,
         "acc": _listed(acc),
         "precision": _listed(precision),
         "iou": _listed(iou),
-        "macc": _mean(acc, protocol),
-        "miou": _mean(iou, protocol),
+        "macc": _mean(acc, protocol, names),
+        "miou": _mean(iou, protocol, names),
         "absent": np.nonzero(labelled == 0)[0].tolist(),
     }
 
 
-def _mean(values: Float[np.ndarray, " n"], protocol: LabelProtocol) -> float | None:
+def combine(
+    found: Sequence[Mapping[str, Any]], protocol: LabelProtocol, names: Sequence[str]
+) -> dict[str, Any]:
+    """Figures of several conditions (`finish`) as one: their mean, class by class, and the means of those."""
+    means = {
+        key: np.mean([[np.nan if v is None else v for v in one[key]] for one in found], axis=0)
+        for key in ("acc", "precision", "iou")
+    }
+    return {
+        **{key: _listed(values) for key, values in means.items()},
+        "macc": _mean(means["acc"], protocol, names),
+        "miou": _mean(means["iou"], protocol, names),
+        "absent": sorted({i for one in found for i in one["absent"]}),
+    }
+
+
+def _mean(values: Float[np.ndarray, " n"], protocol: LabelProtocol, names: Sequence[str]) -> float | None:
+    kept = [name not in protocol.left_out for name in names] or [True] * len(values)
+    values = values[kept]
     if np.isnan(values).all():
         return None
     return float(np.nan_to_num(values).mean() if protocol.absent == "zero" else np.nanmean(values))

@@ -59,8 +59,9 @@ def evaluate(
     Returns:
       A result that json can write: "classes", "images", "without_labels", "confusion" (rows: true class), "protocols":
       [{"name", "describe", "groups": [{"kind", "name", "images", "pixels", "metrics", "absent"}]}], "frames",
-      "images_per_sec", "stride". A group's metrics are "macc", "miou", "acc/<class>", "iou/<class>" and, where the
-      method finds edges, "edge_iou"; those of all frames also "macc/<condition>" and "miou/<condition>".
+      "images_per_sec", "stride". Groups are all frames, the conditions and what the protocol combines of them. Their
+      metrics are "macc", "miou", "acc/<class>", "iou/<class>" and, where the method finds edges, "edge_iou"; those of
+      all frames also "macc/<condition>" and "miou/<condition>".
 
     Raises:
       UserError: the split has no label maps, lacks what the method looks at, or no frame has a labelled pixel.
@@ -207,6 +208,11 @@ def _result(
         }
         for protocol in protocols
     ]
+    by = {name: matrices[of] for kind, name, of in cuts if kind == "condition"}
+    for row, asked in zip(scored, protocols, strict=True):
+        if asked.combined and by.keys() >= set(asked.combined):
+            parts = [by[name] for name in asked.combined]
+            row["groups"].append(_combined(parts, bool(edges.size), names, asked))
     for protocol in scored:  # so that a table can ask for them by one name
         overall, *others = protocol["groups"]
         for group in others:
@@ -224,18 +230,36 @@ def _result(
 def _group(
     kind: str, name: str, matrices: np.ndarray, edges: np.ndarray, names: list[str], protocol: LabelProtocol
 ) -> dict[str, Any]:
-    matrix = matrices.sum(0)
-    found = metrics.finish(matrix, protocol)
-    values = {"macc": found["macc"], "miou": found["miou"]}
+    found = metrics.finish(matrices.sum(0), protocol, names)
+    more = {"edge_iou": metrics.edge_iou(edges.sum(0))} if edges.size else {}
+    return _listed(kind, name, matrices, found, more, names)
+
+
+def _combined(
+    parts: Sequence[np.ndarray], with_edges: bool, names: list[str], protocol: LabelProtocol
+) -> dict[str, Any]:
+    """The mean of several conditions, class by class."""
+    found = metrics.combine([metrics.finish(p.sum(0), protocol, names) for p in parts], protocol, names)
+    more = {"edge_iou": None} if with_edges else {}
+    return _listed("combined", "combined", np.concatenate(parts), found, more, names)
+
+
+def _listed(
+    kind: str,
+    name: str,
+    matrices: np.ndarray,
+    found: Mapping[str, Any],
+    more: Mapping[str, float | None],
+    names: list[str],
+) -> dict[str, Any]:
+    values = {"macc": found["macc"], "miou": found["miou"], **more}
     for i, label in enumerate(names):
         values |= {f"acc/{label}": found["acc"][i], f"iou/{label}": found["iou"][i]}
-    if edges.size:
-        values["edge_iou"] = metrics.edge_iou(edges.sum(0))
     return {
         "kind": kind,
         "name": name,
         "images": len(matrices),
-        "pixels": matrix.sum(1).tolist(),
+        "pixels": matrices.sum((0, 2)).tolist(),
         "metrics": {k: None if v is None else rounded(v) for k, v in values.items()},
         "interval": {},
         "absent": [names[i] for i in found["absent"]],

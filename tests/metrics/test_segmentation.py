@@ -75,3 +75,18 @@ def test_a_flat_edge_map_finds_nothing_and_unknown_pixels_do_not_count():
     assert metrics.edge_iou(metrics.edge_counts(np.full((1, 4), 0.7), truth, np.ones((1, 4)))) == 0.0
     known = np.array([[1, 0, 0, 1]])
     assert metrics.edge_iou(metrics.edge_counts(np.full((1, 4), 0.7), truth, known)) is None
+
+
+def test_heatnets_means_by_hand():
+    """Class 2 is the background: no mean counts it, but car called background and the reverse are still wrong."""
+    names, heatnet = ["road", "car", "background"], metrics.PROTOCOLS["heatnet"]
+    day = metrics.finish(np.array([[6, 0, 2], [0, 4, 0], [0, 4, 9]]), heatnet, names)
+    assert day["iou"] == pytest.approx([6 / 8, 4 / 8, 9 / 15])
+    assert day["miou"] == pytest.approx((6 / 8 + 4 / 8) / 2)
+    night = metrics.finish(np.array([[1, 0, 3], [0, 0, 0], [0, 0, 5]]), heatnet, names)
+    assert night["iou"] == pytest.approx([1 / 4, None, 5 / 8])
+    assert night["miou"] == pytest.approx(1 / 4)
+    both = metrics.combine([day, night], heatnet, names)
+    assert both["iou"] == pytest.approx([(6 / 8 + 1 / 4) / 2, None, (9 / 15 + 5 / 8) / 2])
+    assert both["miou"] == pytest.approx((6 / 8 + 1 / 4) / 2)
+    assert both["absent"] == [1]
