@@ -1,7 +1,9 @@
 """What every test may ask for. The environment is set before JAX starts."""
 
+import gc
 import os
 import pathlib
+import sys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TDEPTH_COMPILATION_CACHE", "off")
@@ -18,6 +20,15 @@ def real_data() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip(f"no real frames at {folder}: set TDEPTH_REAL_DATA to a folder that has them")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_of_a_module_are_let_go():
+    """Else one process keeps every program that it ever compiled: gigabytes."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="module")

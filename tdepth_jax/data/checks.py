@@ -41,8 +41,8 @@ def _table_warnings(source: FrameSource) -> list[str]:
 def _image_warnings(source: FrameSource) -> list[str]:
     numbers = sample_numbers(len(source))
     camera = "thermal" if "thermal/image" in source.features else "rgb"
-    depth = f"{camera}/depth"
-    wanted = {f"{camera}/image", f"{camera}/K", depth} & source.features
+    depths = {"thermal/depth", "rgb/depth"} & source.features
+    wanted = ({f"{camera}/image", f"{camera}/K"} & source.features) | depths
     flat, coarse, empty, outside = [], [], 0, []
     for i in numbers.tolist():
         frame = source.read(i, wanted)
@@ -53,7 +53,7 @@ def _image_warnings(source: FrameSource) -> list[str]:
             coarse.append(i)
         if not (0 <= K[0, 2] < image.shape[1] and 0 <= K[1, 2] < image.shape[0]):
             outside.append(i)
-        empty += depth in wanted and not frame.get(depth, np.zeros(1)).any()
+        empty += bool(depths) and not any(frame[key].any() for key in depths & frame.keys())
     said = []
     if flat:
         said.append(f"{len(flat)} of {len(numbers)} frames looked at are constant, e.g. record {flat[0]}")
