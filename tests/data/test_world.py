@@ -52,7 +52,7 @@ def test_same_spec_same_bytes_and_others_differ():
     # A shorter or later sequence of the same split is another world.
     other = next(world.render(world.sequences("train", seed=1, frames=4)[0]))
     assert not np.array_equal(one[0]["thermal/depth"], other["thermal/depth"])
-    assert len({s.seed for split in world.SPLITS for s in world.sequences(split)}) == 400 + 9 + 6 + 240 + 240
+    assert len({s.seed for split in world.SPLITS for s in world.sequences(split)}) == 400 + 9 + 6 + 240 + 480
 
 
 def test_frames_have_the_records_schema():

@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size", type=parse_size, default=SIZE, metavar="HxW", help="height x width in pixels (128x160)"
     )
     parser.add_argument(
-        "--sequences", type=int, metavar="N", help="sequences in every split (400 of train, 9, 6, 240, 240)"
+        "--sequences", type=int, metavar="N", help="sequences in every split (400 of train, 9, 6, 240, 480)"
     )
-    parser.add_argument("--frames", type=int, metavar="N", help="frames in every sequence (8, 30, 30, 8, 8)")
+    parser.add_argument("--frames", type=int, metavar="N", help="frames in every sequence (8, 30, 30, 8, 4)")
 
 
 def parse_size(text: str) -> tuple[int, int]:
