@@ -15,12 +15,27 @@ WIDTHS = ("one", "two")
 Scalar = Float[Array, ""]
 
 
-def cross_entropy(logits: Float[Array, "b h w n"], labels: Int[Array, "b h w"]) -> tuple[Scalar, Scalar]:
-    """-log of the labelled class's share, over the labelled pixels."""
+def cross_entropy(
+    logits: Float[Array, "b h w n"],
+    labels: Int[Array, "b h w"],
+    weight: Float[Array, "b h w"] | None = None,
+) -> tuple[Scalar, Scalar]:
+    """-log of the labelled class's share, over the labelled pixels; a `weight` multiplies a pixel's loss and does not
+    change what is divided by."""
     known = labels != IGNORE
     shares = jax.nn.log_softmax(logits.astype(jnp.float32))
     found = jnp.take_along_axis(shares, jnp.where(known, labels, 0)[..., None], axis=-1)[..., 0]
+    found = found if weight is None else weight * found
     return -jnp.where(known, found, 0.0).sum(), known.sum().astype(jnp.float32)
+
+
+def certainty(logits: Float[Array, "b h w n"], *, as_published: bool = False) -> Float[Array, "b h w"]:
+    """The share of the most probable class, in [1/n, 1].
+
+    HeatNet's code takes the softmax of a softmax, which of 13 classes gives nothing above 0.185: `as_published`.
+    """
+    shares = jax.nn.softmax(logits.astype(jnp.float32))
+    return (jax.nn.softmax(shares) if as_published else shares).max(axis=-1)
 
 
 def edge_labels(

@@ -62,6 +62,7 @@ class System:
       teacher: (variables, batch) -> targets, arrays with a leading batch axis; jitted on its own and run without
         gradient, its result handed to the losses.
       panels: (variables, batch) -> {name: UInt8[n h w 3]} pictures for the log; optional.
+      remark: (what a step logs) -> one sentence of warning, or "". Every sentence is said once a run; optional.
       explain: (variables, batch of evaluation) -> {name: Float[b u v]} maps, 0 or more, that say what a prediction
         rests on; shown beside it in reports; optional.
       motion: (variables, batch) -> Float[b 4 4], source_from_target of pairs of consecutive frames, the earlier one
@@ -85,6 +86,7 @@ class System:
     classes: tuple[str, ...] = ()
     teacher: Callable[[dict[str, Any], Batch], Any] | None = None
     panels: Callable[[dict[str, Any], Batch], dict[str, Array]] | None = None
+    remark: Callable[[Mapping[str, float]], str] | None = None
     explain: Callable[[dict[str, Any], Batch], dict[str, Array]] | None = None
     motion: Callable[[dict[str, Any], Batch], Array] | None = None
     intrinsics: Callable[[dict[str, Any], Array], Array] | None = None

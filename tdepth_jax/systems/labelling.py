@@ -30,7 +30,10 @@ class Settings:
 
     name: str = ""
     classes: tuple[str, ...] = MFNET  # by the data set's label names; "unlabeled" takes all others
-    normalization: str = "eight_bit"  # of counts to [0, 1]: eight_bit (MFNet's images) | full_scale | frame
+    normalization: str = (
+        "eight_bit"  # of counts to [0, 1]: eight_bit (MFNet's images) | full_scale | frame | fixed
+    )
+    limits: tuple[float, ...] = ()  # of "fixed": the counts that become 0 and 1
     # Whether RGB images lie on the thermal ones (none), or are brought there by the depth that the data has (depth):
     # a teacher may look at what the student will not have.
     alignment: str = "none"
@@ -42,11 +45,13 @@ class Settings:
         configs.check_choices(
             "system",
             self,
-            normalization=("eight_bit", "full_scale", "frame"),
+            normalization=("eight_bit", "full_scale", "frame", "fixed"),
             alignment=("none", "depth"),
         )
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             raise UserError(f"system.classes={self.classes} must be two or more different names")
+        if self.normalization == "fixed" and (len(self.limits) != 2 or self.limits[0] >= self.limits[1]):
+            raise UserError(f"system.limits={self.limits} must be two counts, the lower first")
         if self.alignment == "none" and data.scale_crop > 1:
             raise UserError(
                 "data.scale_crop would crop RGB and thermal images apart; set --config.data.scale_crop=1"
@@ -68,7 +73,10 @@ def images(
     counts = single(batch["thermal/image"])
     valid = batch.get("thermal/valid")
     thermal = normalize.normalize(
-        counts[:, None], method=settings.normalization, valid=None if valid is None else valid[:, None]
+        counts[:, None],
+        method=settings.normalization,
+        valid=None if valid is None else valid[:, None],
+        limits=settings.limits or None,  # type: ignore[arg-type]
     )[:, 0]
     if not rgb:
         return thermal, None
@@ -131,16 +139,22 @@ def _painted(labels: Int[Array, "b h w"], palette: Any) -> UInt8[Array, "b h w 3
     return jnp.where(known, jnp.asarray(palette)[jnp.minimum(labels, len(palette) - 1)], jnp.uint8(255))
 
 
-def updated(params: Params, mutable: Params, name: str, net: Any, *inputs: Any) -> tuple[Any, Params]:
-    """(outputs, mutable) of a network in training, whose batch statistics move."""
+def updated(
+    params: Params, mutable: Params, name: str, net: Any, *inputs: Any, rng: Array | None = None
+) -> tuple[Any, Params]:
+    """(outputs, mutable) of a network in training, whose batch statistics move; `rng` is for its dropout."""
     stats = mutable["batch_stats"]
     found, new = net.apply(
-        {"params": params[name], "batch_stats": stats[name]}, *inputs, train=True, mutable=["batch_stats"]
+        {"params": params[name], "batch_stats": stats[name]},
+        *inputs,
+        train=True,
+        mutable=["batch_stats"],
+        rngs=None if rng is None else {"dropout": rng},
     )
     return found, {**mutable, "batch_stats": {**stats, name: new["batch_stats"]}}
 
 
 def applied(variables: dict[str, Any], name: str, net: Any, *inputs: Any) -> Any:
     """Outputs of a network by its running statistics."""
-    own = {collection: tree[name] for collection, tree in variables.items()}
+    own = {collection: tree[name] for collection, tree in variables.items() if name in tree}
     return net.apply(own, *inputs)

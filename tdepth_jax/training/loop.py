@@ -82,7 +82,14 @@ def train(
         jax.transfer_guard("disallow"),
     ):
         log = functools.partial(
-            _log, metrics=metrics, bar=bar, settings=settings, meter=meter, idle=idle, workdir=workdir
+            _log,
+            metrics=metrics,
+            bar=bar,
+            settings=settings,
+            meter=meter,
+            idle=idle,
+            remarks=_Remarks(system),
+            workdir=workdir,
         )
         for done in range(start + 1, settings.steps + 1):
             watchdog.doing(done, "waiting for its data")
@@ -151,6 +158,7 @@ def _log(
     settings: ConfigDict,
     meter: _Meter,
     idle: _Idle,
+    remarks: _Remarks,
     workdir: epath.Path,
 ) -> None:
     if pending is None:
@@ -180,6 +188,7 @@ def _log(
     if pending.step % settings.log_every == 0 or pending.step == settings.steps:
         speed = meter.read(pending.step)
         metrics.scalars(pending.step, logs | speed)
+        remarks.make(logs)
         shown = {"loss": f"{logs[_total(logs)]:.4f}", "img/s": f"{speed['images_per_sec']:.1f}"}
         if not math.isnan(speed["mfu"]):
             shown["mfu"] = f"{speed['mfu']:.1%}"
@@ -218,6 +227,19 @@ class _Idle:
         idle = logs[_total(logs)] == 0 or logs.get("valid_share") == 0
         self._count = self._count + 1 if idle else 0
         return self._count >= self.most
+
+
+class _Remarks:
+    """The system's own warnings about what is logged, each said once."""
+
+    def __init__(self, system: System):
+        self._remark, self._said = system.remark, {""}
+
+    def make(self, logs: Mapping[str, float]) -> None:
+        sentence = self._remark(logs) if self._remark else ""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            _say(f"warning: {sentence}")
 
 
 class _Meter:

@@ -23,6 +23,20 @@ def given(views, size=(64, 96), batch=1):
     return [jnp.asarray(images[v], jnp.float32) if v in views else None for v in ("thermal", "rgb")]
 
 
+def drawn(net, *images):
+    """Variables of the right shapes, drawn here: compiling what draws them takes long."""
+    rng = np.random.default_rng(1)
+
+    def draw(path, like):
+        if len(like.shape) > 1:
+            return rng.normal(0, np.prod(like.shape[:-1]) ** -0.5, like.shape).astype(np.float32)
+        return np.full(like.shape, 1.0 if path[-1].key in ("scale", "var") else 0.1, np.float32)
+
+    return jax.tree_util.tree_map_with_path(
+        draw, jax.eval_shape(lambda: net.init(jax.random.key(0), *images))
+    )
+
+
 @pytest.mark.parametrize(
     ("views", "count"),
     [(("thermal", "rgb"), 55_411_664), (("rgb",), 53_317_648), (("thermal",), 53_311_376)],
@@ -47,8 +61,7 @@ def test_the_critic_by_a_loop():
     """At the top left pixel the upsampling only repeats: there it is plain convolutions."""
     critic, rng = Critic(width=2), np.random.default_rng(0)
     x = rng.normal(size=(1, 64, 32, 3)).astype(np.float32)
-    variables = critic.init(jax.random.key(0), x)
-    variables = jax.tree.map(lambda p: p + 0.1, variables)  # biases too
+    variables = drawn(critic, x)
     y = x[0]
     for i in range(1, 6):
         kernel, bias = (np.asarray(variables["params"][f"conv_{i}"][k]) for k in ("kernel", "bias"))
@@ -60,7 +73,7 @@ def test_the_critic_by_a_loop():
         ])  # fmt: skip
         y = np.where(y > 0, y, 0.2 * y) if i < 5 else y
     assert y.shape == (2, 1, 1)
-    np.testing.assert_allclose(critic.apply(variables, x)[0, 0, 0], y[0, 0], rtol=1e-4)
+    np.testing.assert_allclose(golden.compiled(critic.apply)(variables, x)[0, 0, 0], y[0, 0], rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (70, 93), (33, 40)])
@@ -108,7 +121,7 @@ def test_adaptive_pooling_by_a_loop():
 def test_dropout_takes_whole_channels_in_training_only():
     net = PspNet(TINY, 3, ("rgb",))
     images = given(("rgb",), (32, 32))
-    variables = net.init(jax.random.key(0), *images)
+    variables = drawn(net, *images)
     said = golden.compiled(lambda key: net.apply(
         variables, *images, train=True, mutable=["batch_stats"], rngs={"dropout": key}
     )[0])  # fmt: skip

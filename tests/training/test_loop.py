@@ -201,6 +201,12 @@ def test_a_run_in_which_no_pixel_teaches_any_more_is_stopped(tmp_path):
         run(tmp_path, blinded(), system=system)
 
 
+def test_a_systems_own_warning_is_said_once(tmp_path, capfd):
+    remark = lambda logs: "it learns" if logs["loss"] > 0 and "skipped_steps" in logs else ""  # noqa: E731
+    run(tmp_path, system=dataclasses.replace(toys.make(), remark=remark))
+    assert capfd.readouterr().out.count("warning: it learns") == 1
+
+
 def test_the_frozen_weights_are_written_once_and_the_trained_ones_alone_after(tmp_path):
     run(tmp_path)
     frozen = (tmp_path / "frozen").stat().st_mtime_ns
