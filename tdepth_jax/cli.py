@@ -14,6 +14,7 @@ DOORS = {
     "reproduce": "a published table, trained and scored beside its numbers",
     "predict": "depth maps of images, folders and 16-bit stacks",
     "plan": "what a train step needs and takes on a TPU slice, without one",
+    "calibrate": "where the thermal camera stands beside the RGB one, without a target",
     "import_weights": "DINOv2, its depth heads and Depth Anything, from .pth and .safetensors",
 }
 
