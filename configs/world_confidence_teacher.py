@@ -11,7 +11,7 @@ The publication trains teacher, student and confidence at once. One after the ot
 distilled with labels, and two CPU cores are done sooner. The student is small and will start from random weights.
 
 What RGB teachers bring is that labelled RGB images are many and of all places, and labelled thermal ones are not: this
-one learns from the split `rgb_train`, by day, with the kind of place among others that is new to the student.
+one learns from the split `rgb_train`, with the kind of place among others that is new to the student.
 """
 
 from ml_collections import ConfigDict

@@ -38,7 +38,7 @@ _TURNS = {  # conditions in the order in which a split goes through them
     "test": ("day", "night", "fog", "crossover", "day", "night", "day", "night", "fog"),
     "new_scene": ("day", "night", "fog", "day", "night", "crossover"),
     "new_scene_train": ("day", "night", "fog", "day", "night", "crossover"),
-    "rgb_train": ("day",),
+    "rgb_train": ("day", "night", "day", "night", "fog", "day", "night", "crossover", "day"),
 }
 _STYLES = {
     "train": ("street", "court", "suburb", "open", "street", "court", "suburb"),
