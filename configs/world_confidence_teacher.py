@@ -34,6 +34,6 @@ def get_config() -> ConfigDict:
     # An error of a tenth of the depth is trusted by one half, one of a third by 15 %.
     c.system.update({"error": "log", "log_weight": 0.05, "least_confidence": 0.01})
     c.optimizer.update({"name": "adamw", "weight_decay": 0.01, "warmup_steps": 100})
-    c.train = ConfigDict({"steps": 900, "batch_size": 8, "save_every": 300, "keep": 1})
+    c.train = ConfigDict({"steps": 1500, "batch_size": 8, "save_every": 500, "keep": 1})
     c.eval = ConfigDict({"protocols": ("monother",)})
     return c
