@@ -140,7 +140,7 @@ def test_unfiltered_depth_other_cameras_and_no_depth(tree, tmp_path):
     np.testing.assert_allclose(val[1]["thermal/depth"], 2 * filtered, atol=2 / 256)
     assert val.features == {
         "sequence", "index", "timestamp_ns", "condition", "thermal/image", "thermal/K", "thermal/depth",
-        "thermal/world_from_camera",
+        "thermal/world_from_camera", "condition/night",
     }  # fmt: skip
     assert val[3]["timestamp_ns"] == 200_000_000
     root = run(tree, tmp_path / "b", "--depth=none", "--splits=val")

@@ -172,7 +172,7 @@ def test_the_hand_held_rig_with_poses_as_a_table(tmp_path):
 def test_without_a_calibration_there_are_images_only(tree, tmp_path, capsys):
     test = open_split(run(tree, tmp_path), "test")
     assert "without --thermal-from-lidar there is neither depth nor pose" in capsys.readouterr().err
-    assert {key for key in test.features if "/" in key} == {"thermal/image", "thermal/K"}
+    assert {key for key in test.features if "/" in key} == {"thermal/image", "thermal/K", "condition/day"}
     assert (test.metadata["protocols"], test.metadata["undistorted"]["thermal"]) == (["fan2024"], "fisheye")
 
 
