@@ -73,7 +73,7 @@ def trial(place: str, seed: int, flags: argparse.Namespace) -> dict:
 def main(flags: argparse.Namespace) -> None:
     rows, every = [], []
     for number in range(flags.trials):
-        place = flags.places[number % len(flags.places)]
+        place = flags.places[(flags.seed + number) % len(flags.places)]
         one = trial(place, flags.seed + number, flags)
         every.append(one)
         before, after = one["before"], one["after"]
@@ -85,7 +85,7 @@ def main(flags: argparse.Namespace) -> None:
             f"{one['pixels']:.3f}",
         ]
         cells += [f"{one['agreed']:.0%}", f"{one['seconds']:.1f}"]
-        rows.append([f"{number} {place}", *cells])
+        rows.append([f"{flags.seed + number} {place}", *cells])
         print(f"{number + 1}/{flags.trials}: {after[0]:.3f} deg, {after[1]:.2f} cm", flush=True)
     header = ["trial", "deg before", "cm", "deg after", "cm", "rms px", "starts agreed", "s"]
     print(tables.aligned(header, rows))

@@ -28,7 +28,7 @@ class EdgePoints:
     """Pixels of one RGB image at which there is an edge. Points that are none have weight 0.
 
     Attributes:
-      pixels: (x, y), centres at integers.
+      pixels: (x, y), centres at integers; found to parts of a pixel across the edge.
       inverse_depth: 1 / metres; 0 at infinity.
       tensor: xx, xy, yy.
       weight: trace of the tensor: 0 to 1.
@@ -95,18 +95,18 @@ def points(
     jumps = np.abs(cv2.Laplacian(inverse_depth, cv2.CV_32F)) > JUMP * near
     depth = np.where(jumps, near, inverse_depth)
     usable = _away_from(~known, UNKNOWN) & _inner(known.shape) & ~_coverable(depth, near, reach)
-    usable &= _ridge(
-        found
-    )  # the flanks of an outline are of the one thing on one side, of another on the other
+    # Ridges only: an outline's flanks belong to one thing on one side and to another on the other.
+    usable &= _ridge(found)
     weight = np.where(usable, found[..., 0] + found[..., 2], 0)
     # The strongest first; of equals the first in reading order, so that the choice is the same everywhere.
     order = np.argsort(-weight, axis=None, kind="stable")[:count]
     if len(order) < count:
         order = np.pad(order, (0, count - len(order)), mode="edge")
     y, x = np.unravel_index(order, weight.shape)
-    some = weight[y, x] * (np.arange(count) < weight.size)
+    some = np.where(np.arange(count) < weight.size, weight[y, x], 0)
+    pixels = np.stack([x, y], -1) + _offset(found)[y, x]
     return EdgePoints(
-        np.stack([x, y], -1).astype(np.float32), depth[y, x], found[y, x], some.astype(np.float32)
+        pixels.astype(np.float32), depth[y, x].astype(np.float32), found[y, x], some.astype(np.float32)
     )
 
 
@@ -132,6 +132,26 @@ def _ridge(found: Float32[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
     strength = np.ascontiguousarray(found[..., 0] + found[..., 2])
     beside, above = (strength >= cv2.dilate(strength, np.ones(n, np.uint8)) for n in ((1, 3), (3, 1)))
     return np.where(found[..., 0] >= found[..., 2], beside, above)
+
+
+def _offset(found: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 2"]:
+    """How far (x, y) the top of a ridge is from its pixel: that of the parabola through it and its two neighbours.
+
+    Whole pixels would be a trap where two images share their pixels: between pixels a sampled field is blurred by the
+    sampling, so that no change at all would look best.
+    """
+    strength = found[..., 0] + found[..., 2]
+    padded = np.pad(strength, 1, mode="edge")
+    offsets = []
+    for before, after in (
+        (padded[1:-1, :-2], padded[1:-1, 2:]),
+        (padded[:-2, 1:-1], padded[2:, 1:-1]),
+    ):
+        bend = before - 2 * strength + after
+        offsets.append(np.where(bend < -1e-6, (before - after) / (2 * np.minimum(bend, -1e-6)), 0))
+    across_x = found[..., 0] >= found[..., 2]
+    x, y = (np.clip(one, -0.5, 0.5) for one in offsets)
+    return np.stack([np.where(across_x, x, 0), np.where(across_x, 0, y)], -1)
 
 
 def _inner(shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:

@@ -38,11 +38,11 @@ def wrong(degrees, metres, seed=0):
     return off @ TRUE
 
 
-def pairs(count=12, seed=0):
-    return tuple(pair(seed * 1000 + number) for number in range(count))
+def pairs(count=12, seed=0, **camera):
+    return tuple(pair(seed * 1000 + number, **camera) for number in range(count))
 
 
-def pair(seed):
+def pair(seed, thermal_K=K, rgb_from_thermal=TRUE):
     rng = np.random.default_rng(seed)
     # Fronto-parallel boards at several depths before a wall: centre x, y, half width, half height (metres), depth.
     boards = [(0.0, 0.0, 99.0, 99.0, rng.uniform(14, 20))]
@@ -52,7 +52,7 @@ def pair(seed):
     cells = rng.uniform(0.12, 0.25, len(boards)) * [board[4] for board in boards]
     heat, light = rng.uniform(0.1, 1, (2, len(boards), 23, 29))
     rgb, depth = seen(boards, cells, light, RGB_K, RGB_SIZE, np.eye(4))
-    thermal, _ = seen(boards, cells, heat, K, SIZE, TRUE)
+    thermal, _ = seen(boards, cells, heat, thermal_K, SIZE, rgb_from_thermal)
     rgb = np.repeat(
         np.clip(rgb * 220 + rng.normal(0, 2, rgb.shape), 0, 255).astype(np.uint8)[..., None], 3, 2
     )
