@@ -6,7 +6,7 @@ Every mistake is one sentence with the file's name; nothing here writes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +106,17 @@ def motion_notes(poses: Float[np.ndarray, "n 4 4"], where: str) -> list[str]:
             f"{where}: the camera drives sideways in most of its steps; do poses and calibration have the same axes?"
         )
     return said
+
+
+def chosen(flag: str, text: str, known: Collection[str]) -> tuple[str, ...]:
+    """The words of a list with commas, each of which is `known`."""
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    for word in words:
+        if word not in known:
+            raise UserError(f"{flag}: there is no {word!r}; choose among {', '.join(known)}")
+    if not words:
+        raise UserError(f"{flag} is empty; choose among {', '.join(known)}")
+    return words
 
 
 def warn(notes: Sequence[str]) -> list[str]:

@@ -54,7 +54,7 @@ def _train(config: ConfigDict, workdir: epath.Path, accept_config_change: bool) 
     if system.motion is not None and config.data.check_movement:
         _check_movement(source, system)
 
-    cache = targets.cache(config, system, workdir, len(source))
+    cache = targets.cache(config, system, workdir, len(source), source.fingerprint)
     # Made before anything is written: it refuses weights that are not there or do not fit.
     begun = None if has_checkpoint(workdir) else start.fresh(system, mesh, config)
     for change in setup.claim_workdir(workdir, config, accept_changes=accept_config_change):

@@ -29,6 +29,7 @@ class Cache:
 
     folder: pathlib.Path
     records: int
+    fingerprint: str = ""  # of the records: targets of others are no use
 
     def around(
         self,
@@ -63,7 +64,9 @@ class Cache:
         return dataclasses.replace(programs, teach=teach)
 
 
-def cache(config: ConfigDict, system: System, workdir: Any, records: int) -> Cache | None:
+def cache(
+    config: ConfigDict, system: System, workdir: Any, records: int, fingerprint: str = ""
+) -> Cache | None:
     """The cache that `train.cache_targets` asks for, if it does and there is a teacher.
 
     Raises:
@@ -80,7 +83,7 @@ def cache(config: ConfigDict, system: System, workdir: Any, records: int) -> Cac
         raise UserError("train.cache_targets needs a local --workdir: its rows are memory-mapped")
     if jax.process_count() > 1:
         raise UserError("train.cache_targets works in a single process; leave it off in a job of several")
-    return Cache(pathlib.Path(workdir) / "targets", records)
+    return Cache(pathlib.Path(workdir) / "targets", records, fingerprint)
 
 
 def _learns(system: System, state: State, frozen: Flat, batch: Batch) -> bool:
@@ -100,7 +103,8 @@ class _Kept:
         leaves, self._structure = jax.tree.flatten(like)
         shapes = [(where.records, *leaf.shape[1:]) for leaf in leaves]
         size = sum(math.prod(s) * leaf.dtype.itemsize for s, leaf in zip(shapes, leaves, strict=True))
-        said = [[list(s), str(leaf.dtype)] for s, leaf in zip(shapes, leaves, strict=True)]
+        arrays = [[list(s), str(leaf.dtype)] for s, leaf in zip(shapes, leaves, strict=True)]
+        said = {"records": where.fingerprint, "arrays": arrays}
         facts = where.folder / "targets.json"
         if not facts.exists() or json.loads(facts.read_text()) != said:
             shutil.rmtree(where.folder, ignore_errors=True)

@@ -147,6 +147,11 @@ def test_cached_targets_train_to_the_same_bits_and_the_teacher_looks_once(tmp_pa
     run(tmp_path / "again", records(), system=system, config=config, cache=kept)
     assert losses(tmp_path / "again") == losses(tmp_path / "plain")
     assert len(asked) == 2
+    # Of as many other records they are no use.
+    asked.clear()
+    others = dataclasses.replace(kept, fingerprint="others")
+    run(tmp_path / "others", records(), system=system, config=config, cache=others)
+    assert len(asked) > 2
 
 
 def test_the_targets_of_a_teacher_that_learns_are_not_kept(tmp_path):

@@ -50,12 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def build(args: argparse.Namespace) -> Freiburg:
     """Every file that will be read is looked for here, before anything is written."""
-    wanted = tuple(word.strip() for word in args.splits.split(",") if word.strip())
-    for word in wanted:
-        if word not in SPLITS:
-            raise UserError(f"--splits: there is no {word!r}; choose among {', '.join(SPLITS)}")
-    if not wanted:
-        raise UserError(f"--splits is empty; choose among {', '.join(SPLITS)}")
+    wanted = raw.chosen("--splits", args.splits, SPLITS)
     for split in SPLITS:  # test is looked at for train too, whose frames must not be of it
         if not (args.raw / split).is_dir():
             raise UserError(

@@ -52,12 +52,7 @@ def build(args: argparse.Namespace) -> Mfnet:
             raise UserError(
                 f"--raw={args.raw} holds no folder {folder}; give the folder with images, labels and train.txt"
             )
-    wanted = tuple(word.strip() for word in args.splits.split(",") if word.strip())
-    for word in wanted:
-        if word not in SPLITS:
-            raise UserError(f"--splits: there is no {word!r}; choose among {', '.join(SPLITS)}")
-    if not wanted:
-        raise UserError(f"--splits is empty; choose among {', '.join(SPLITS)}")
+    wanted = raw.chosen("--splits", args.splits, SPLITS)
     notes: list[str] = []
     splits = {split: _specs(args.raw, split, args.mirrored, notes) for split in wanted}
     _check_overlap(splits)

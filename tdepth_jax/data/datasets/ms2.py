@@ -79,9 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def build(args: argparse.Namespace) -> Ms2:
     """Every file that will be read is looked for here, before anything is written."""
-    cameras = _choices("--cameras", args.cameras, FOLDERS)
+    cameras = raw.chosen("--cameras", args.cameras, FOLDERS)
     cameras = tuple(c for c in FOLDERS if c in {"thermal", *cameras})
-    wanted = _choices("--splits", args.splits, SPLITS)
+    wanted = raw.chosen("--splits", args.splits, SPLITS)
     if args.fps is not None and not args.fps > 0:
         raise UserError(f"--fps={args.fps:g}: frames per second are more than 0")
     sync = args.raw / "sync_data"
@@ -113,16 +113,6 @@ def build(args: argparse.Namespace) -> Ms2:
             "checks": raw.warn(notes),
         },
     )
-
-
-def _choices(flag: str, text: str, known: Mapping[str, Any]) -> tuple[str, ...]:
-    words = tuple(word.strip() for word in text.split(",") if word.strip())
-    for word in words:
-        if word not in known:
-            raise UserError(f"{flag}: there is no {word!r}; choose among {', '.join(known)}")
-    if not words:
-        raise UserError(f"{flag} is empty; choose among {', '.join(known)}")
-    return words
 
 
 @dataclasses.dataclass(frozen=True)

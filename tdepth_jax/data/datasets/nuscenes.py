@@ -64,10 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def build(args: argparse.Namespace) -> Nuscenes:
     """Tables are read and files looked for here, before anything is written."""
-    wanted = [word.strip() for word in args.splits.split(",") if word.strip()]
-    for word in wanted or [""]:
-        if word not in SPLITS:
-            raise UserError(f"--splits: there is no {word!r}; choose among {', '.join(SPLITS)}")
+    wanted = raw.chosen("--splits", args.splits, SPLITS)
     if args.radar_sweeps < 1 or args.accumulate < 0:
         raise UserError(
             f"--radar-sweeps={args.radar_sweeps} must be at least 1 and --accumulate={args.accumulate} at least 0"

@@ -46,10 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def build(args: argparse.Namespace) -> Zju:
     """Every file that will be read is looked for here, before anything is written."""
-    wanted = [word.strip() for word in args.splits.split(",") if word.strip()]
-    for word in wanted or [""]:
-        if word not in SPLITS:
-            raise UserError(f"--splits: there is no {word!r}; choose among {', '.join(SPLITS)}")
+    wanted = raw.chosen("--splits", args.splits, SPLITS)
     root = args.raw / "data" if (args.raw / "data").is_dir() else args.raw
     if not (root / "image").is_dir():
         raise UserError(f"--raw={args.raw} holds no data/image; give the folder that the release unpacks to")
