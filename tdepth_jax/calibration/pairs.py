@@ -14,6 +14,7 @@ from tdepth_jax.calibration.levels import Pair, Rig
 from tdepth_jax.data import extrinsics, records
 from tdepth_jax.data.sources import FrameSource
 from tdepth_jax.errors import UserError
+from tdepth_jax.thermal import rgb_faults
 
 LEAST = 8  # pairs; fewer say little, and nothing about how far they can be trusted
 FARTHEST = 200.0  # metres; measured depth beyond is as good as none
@@ -123,23 +124,10 @@ def of_condition(source: FrameSource, condition: str | None) -> Int[np.ndarray, 
 
 def started(taken: Taken, where: str) -> Taken:
     """The same pairs from another rgb_from_thermal (what --rgb-from-thermal takes)."""
-    K, size = taken.rig.thermal_K, taken.rig.thermal_size
-    rgb = ",".join(map(repr, (taken.rig.rgb_K[i, j].item() for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))))
-    second = extrinsics.given(
-        rgb_intrinsics=rgb,
-        rgb_fov_x=None,
-        rgb_from_thermal=where,
-        thermal_intrinsics=None,
-        thermal_K=K,
-        thermal_size=size,
-        size=taken.rig.rgb_size,
-    )
-    grave = next((fault for fault in second.faults() if fault.grave), None)
-    if grave is not None:
-        raise UserError(str(grave))
-    return dataclasses.replace(
-        taken, rig=dataclasses.replace(taken.rig, rgb_from_thermal=second.rgb_from_thermal)
-    )
+    motion = extrinsics.motion(where)
+    if fault := rgb_faults.baseline_fault(motion, extrinsics.OPTION):
+        raise UserError(str(fault))
+    return dataclasses.replace(taken, rig=dataclasses.replace(taken.rig, rgb_from_thermal=motion))
 
 
 def spread(count: int, wanted: int) -> Int[np.ndarray, " n"]:

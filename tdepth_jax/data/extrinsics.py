@@ -56,7 +56,7 @@ def given(
       UserError: no K and none to be taken over, or what is no rigid motion.
     """
     cameras = _cameras(thermal_intrinsics, rgb_intrinsics)
-    motion = _motion(rgb_from_thermal, *cameras)
+    pose = motion(rgb_from_thermal, *cameras)
     shared = rgb_from_thermal == IDENTITY and rgb_intrinsics is None and rgb_fov_x is None
     if rgb_intrinsics is not None:
         file = intrinsics.chain(rgb_intrinsics)
@@ -72,7 +72,7 @@ def given(
             f"the RGB camera's K is not given: add --rgb-intrinsics or --rgb-fov-x (only {OPTION}=identity can take "
             "the thermal camera's)"
         )
-    return Given(found.K, motion, size, found.origin, shared and size == thermal_size, found.notes)
+    return Given(found.K, pose, size, found.origin, shared and size == thermal_size, found.notes)
 
 
 def _taken_over(K: np.ndarray, of: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
@@ -94,7 +94,12 @@ def _cameras(thermal: str | None, rgb: str | None) -> tuple[int, int]:
     return first, (1 if first == 0 else 0) if second is None else second
 
 
-def _motion(text: str, thermal: int, rgb: int) -> Float64[np.ndarray, "4 4"]:
+def motion(text: str, thermal: int = 0, rgb: int = 1) -> Float64[np.ndarray, "4 4"]:
+    """rgb_from_thermal from numbers, a Kalibr chain (whose cameras have these numbers) or `identity`, metres.
+
+    Raises:
+      UserError: a file that cannot be read, or what is no rigid motion.
+    """
     if text == IDENTITY:
         return np.eye(4)
     file = intrinsics.chain(text)
@@ -105,9 +110,9 @@ def _motion(text: str, thermal: int, rgb: int) -> Float64[np.ndarray, "4 4"]:
         raise UserError(
             f"{OPTION}: {text} holds {numbers.size} numbers; wanted 16 (4x4) or 12 (3x4), row after row, metres"
         )
-    motion = np.eye(4)
-    motion[: numbers.size // 4] = numbers.reshape(-1, 4)
-    return _rigid(motion, text)
+    found = np.eye(4)
+    found[: numbers.size // 4] = numbers.reshape(-1, 4)
+    return _rigid(found, text)
 
 
 def _read(path: Path) -> Float64[np.ndarray, " n"]:
