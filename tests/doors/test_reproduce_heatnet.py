@@ -41,8 +41,8 @@ def test_every_row_is_a_chain_of_sound_configs(table, world, tmp_path):
     trained = {name: [run.config.system.trains for run in runs] for name, runs in chains.items()}
     first = ["md", "mn"] if world else ["mn"]  # Freiburg's labels by day are some MD's already
     assert trained == {
-        "md": ["md"], "mn": first, "noconf": [*first, "rgbt"], "rgbt": [*first, "rgbt"],
-        "rgb": [*first, "rgbt", "rgb"],
+        "md": ["md"], "mn": first, "rgb": [*first, "rgbt", "rgb"],
+        **{name: [*first, "rgbt"] for name in ("day", "day_confused", "noconf", "rgbt")},
     }  # fmt: skip
     for runs in chains.values():
         assert runs[0].config.train.init_from is None
@@ -50,5 +50,9 @@ def test_every_row_is_a_chain_of_sound_configs(table, world, tmp_path):
             assert after.config.train.init_from == str(before.workdir)
             assert after.config.model == before.config.model
             assert after.config.data.image_size == before.config.data.image_size
-    assert plan.difference(chains["noconf"][-1], chains["rgbt"][-1]).keys() == {"system.confusion_weight"}
+    for without, confused in (("noconf", "rgbt"), ("day", "day_confused")):
+        assert plan.difference(chains[without][-1], chains[confused][-1]).keys() == {
+            "system.confusion_weight"
+        }
+    assert plan.difference(chains["day"][-1], chains["noconf"][-1]).keys() == {"system.night"}
     assert chains["rgb"][-2].workdir == chains["rgbt"][-1].workdir
