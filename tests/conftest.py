@@ -32,22 +32,28 @@ def _programs_of_a_module_are_let_go():
 
 
 @pytest.fixture(scope="module")
-def shallow():
-    """A ResNet-18 with one block a stage, and programs that compile fast: not optimised, random numbers by the
-    device's own generator. As many kinds of layers; what they compute is tested in tests/models."""
-    import dataclasses
-
+def quick():
+    """Programs that compile fast: not optimised, random numbers by the device's own generator."""
     import jax
+
+    settings = {"jax_disable_most_optimizations": True, "jax_default_prng_impl": "unsafe_rbg"}
+    before = {name: jax.config.values[name] for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture(scope="module")
+def shallow(quick):
+    """A ResNet-18 with one block a stage, in `quick` programs. As many kinds of layers; what they compute is tested in
+    tests/models."""
+    import dataclasses
 
     from tdepth_jax.models.resnet import VARIANTS
 
     small = dataclasses.replace(VARIANTS["resnet18"], blocks=(1, 1, 1, 1))
-    quick = {"jax_disable_most_optimizations": True, "jax_default_prng_impl": "unsafe_rbg"}
-    before = {name: jax.config.values[name] for name in quick}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(VARIANTS, "resnet18", small)
-        for name, value in quick.items():
-            jax.config.update(name, value)
         yield
-        for name, value in before.items():
-            jax.config.update(name, value)
