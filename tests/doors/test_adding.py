@@ -1,4 +1,4 @@
-"""The worked examples of the documentation, cut out of their pages: a method that trains, a data set that is prepared."""
+"""The worked examples of the documentation, cut out of their pages: a method trains, a data set is prepared."""
 
 from __future__ import annotations
 
