@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tdepth_jax import flags
 from tdepth_jax.errors import UserError, run_door
 
 if TYPE_CHECKING:
@@ -94,9 +95,8 @@ def _add_check(p: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    options = parser()
-    args, rest = options.parse_known_args(argv)
-    _sensible(args, rest, options)
+    args = flags.parse(parser(), argv)
+    _sensible(args)
     # Imported late: --help and a mistyped flag should not wait for JAX.
     from tdepth_jax.calibration import job
     from tdepth_jax.reports import calibration as report
@@ -162,12 +162,7 @@ def _said(name: str, drift: Drift, args: argparse.Namespace) -> bool:
     return drifted
 
 
-def _sensible(args: argparse.Namespace, rest: Sequence[str], options: argparse.ArgumentParser) -> None:
-    if rest:
-        from tdepth_jax.config import nearest
-
-        flags = [flag for action in options._actions for flag in action.option_strings]
-        raise UserError(f"unknown argument {rest[0]!r}; {nearest(rest[0].partition('=')[0], flags)}")
+def _sensible(args: argparse.Namespace) -> None:
     if (args.dataset is None) == (args.raw is None):
         raise UserError("give either --dataset, a prepared one, or --raw and --rgb, folders of your own")
     if args.raw is not None and args.rgb is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import importlib.util
 import json
 import pathlib
@@ -21,7 +20,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,22 +149,6 @@ def load(
     return config.lock()
 
 
-def overrides_of(arguments: typing.Sequence[str], verb: str) -> dict[str, str]:
-    """`--config.a.b=v` and `--config.a.b v` as {"a.b": "v"}."""
-    overrides: dict[str, str] = {}
-    words = iter(arguments)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not name.startswith("--config."):
-            raise UserError(f"unknown argument {word!r}; see `tdepth {verb} --help`")
-        if not equals:
-            value = next(words, "")
-            if not value or value.startswith("--config."):
-                raise UserError(f"{name} has no value; write {name}=VALUE")
-        overrides[name.removeprefix("--config.")] = value
-    return overrides
-
-
 def from_json(path: pathlib.Path, schema: typing.Callable[[str], dict[str, type]]) -> ConfigDict:
     """The config that a run directory keeps."""
     try:
@@ -205,13 +188,6 @@ def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
     return [
         f"{k}: {a.get(k)!r} -> {b.get(k)!r}" for k in sorted(a | b) if _plain(a.get(k)) != _plain(b.get(k))
     ]
-
-
-def nearest(word: str, choices: typing.Iterable[str]) -> str:
-    """' Did you mean …?' or the list of choices, to end an error sentence with."""
-    choices = sorted(choices)
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(choices)}"
 
 
 def _at_least(section_name: str, settings: Any, **bounds: float) -> None:

@@ -6,6 +6,7 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
+from tdepth_jax import flags
 from tdepth_jax.errors import UserError, run_door
 from tdepth_jax.metrics.protocols import PUBLISHED
 from tdepth_jax.metrics.segmentation import PROTOCOLS as LABELS
@@ -80,9 +81,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    options = parser()
-    args, rest = options.parse_known_args(argv)
-    _reject(rest, options)
+    args = flags.parse(parser(), argv)
     _positive(args.max_images, "--max_images")
     _positive(args.batch_size, "--batch_size")
     # Imported late: --help and a mistyped flag should not wait for JAX.
@@ -121,14 +120,6 @@ def _names(text: str, flag: str) -> tuple[str, ...]:
 def _positive(value: int | None, flag: str) -> None:
     if value is not None and value < 1:
         raise UserError(f"{flag}={value} leaves nothing to score; give 1 or more")
-
-
-def _reject(rest: Sequence[str], options: argparse.ArgumentParser) -> None:
-    if rest:
-        from tdepth_jax.config import nearest
-
-        flags = [flag for action in options._actions for flag in action.option_strings]
-        raise UserError(f"unknown argument {rest[0]!r}; {nearest(rest[0].partition('=')[0], flags)}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tdepth_jax.errors import UserError, run_door
+from tdepth_jax.flags import parse
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    flags = parser().parse_args(argv)
+    flags = parse(parser(), argv)
     report = import_weights(
         *flags.file,
         output=flags.output,

@@ -8,6 +8,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from tdepth_jax import flags
 from tdepth_jax.errors import run_door
 
 
@@ -37,10 +38,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args, rest = parser().parse_known_args(argv)
-    from tdepth_jax.config import overrides_of
-
-    overrides = overrides_of(rest, "plan")
+    args, overrides = flags.parse_with_config(parser(), argv)
     # JAX starts with the next import, and must find the CPU: on a TPU machine a plan takes no chip from a job.
     from tdepth_jax.planning import environment
 

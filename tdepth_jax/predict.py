@@ -8,7 +8,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from tdepth_jax.errors import UserError, run_door
+from tdepth_jax import flags
+from tdepth_jax.errors import UserError, nearest, run_door
 
 DEPTH_SAVES = ("vis", "png16", "npz", "ply", "poses")
 LABEL_SAVES = ("labels", "overlay")
@@ -84,9 +85,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    options = parser()
-    args, rest = options.parse_known_args(argv)
-    _check(args, rest, options)
+    args = flags.parse(parser(), argv)
+    _check(args)
     # Imported late: --help and a mistyped flag should not wait for JAX.
     from tdepth_jax.predictor import job, labels
     from tdepth_jax.training.setup import enable_compilation_cache
@@ -140,12 +140,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _check(args: argparse.Namespace, rest: Sequence[str], options: argparse.ArgumentParser) -> None:
-    from tdepth_jax.config import nearest
-
-    if rest:
-        flags = [flag for action in options._actions for flag in action.option_strings]
-        raise UserError(f"unknown argument {rest[0]!r}; {nearest(rest[0].partition('=')[0], flags)}")
+def _check(args: argparse.Namespace) -> None:
     if args.save is not None and not _names(args.save):
         raise UserError(f"--save is empty; give some of {','.join(SAVES)}")
     for name in _names(args.save or ""):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import os
 import pkgutil
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from tdepth_jax import flags
 from tdepth_jax.errors import run_door
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _add_common(p: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = _parse(argv)
+    args = flags.parse(parser(), argv)
     module = data_sets()[args.dataset]
     builder = module.build(args)
     started = time.monotonic()
@@ -106,16 +106,6 @@ def _table(summaries: Sequence[SplitSummary]) -> str:
         ).rstrip()
         for row in rows
     )
-
-
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    p = parser()
-    args, unknown = p.parse_known_args(argv)
-    if unknown:
-        flag = unknown[0].partition("=")[0]
-        near = difflib.get_close_matches(flag, [f"--{name}" for name in vars(args)], n=1)
-        p.error(f"unknown argument {unknown[0]!r}" + (f"; did you mean {near[0]}?" if near else ""))
-    return args
 
 
 class _Bar:

@@ -7,7 +7,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from tdepth_jax.errors import UserError, run_door
+from tdepth_jax import flags
+from tdepth_jax.errors import run_door
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,15 +55,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    options = parser()
-    args, rest = options.parse_known_args(argv)
+    args, overrides = flags.parse_with_config(parser(), argv)
     # Imported late: --help and a mistyped flag should not wait for JAX.
-    from tdepth_jax.config import nearest, overrides_of
-
-    for word in rest:
-        if word.startswith("--") and not word.startswith("--config."):
-            flags = [flag for action in options._actions for flag in action.option_strings]
-            raise UserError(f"unknown argument {word!r}; {nearest(word.partition('=')[0], flags)}")
     from tdepth_jax.reproduction import job, spec
 
     if args.table is None:
@@ -74,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         world=args.world,
         seeds=args.seeds,
         only=tuple(name.strip() for name in args.only.split(",") if name.strip()),
-        overrides=overrides_of(rest, "reproduce"),
+        overrides=overrides,
     )
     if args.list:
         print(job.listing(asked))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from tdepth_jax import flags
 from tdepth_jax.errors import UserError, run_door
 
 
@@ -38,16 +39,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args, rest = parser().parse_known_args(argv)
-    from tdepth_jax import config as configs
-
-    overrides = configs.overrides_of(rest, "train")
+    args, overrides = flags.parse_with_config(parser(), argv)
     for name in ("distributed", "coordinator", "processes", "process_id"):
         if getattr(args, name) is not None:
             os.environ[f"TDEPTH_{name.upper()}"] = getattr(args, name)
     if args.init_from:
         overrides["train.init_from"] = args.init_from
     # Imported late: --help and a mistyped flag should not wait for JAX.
+    from tdepth_jax import config as configs
     from tdepth_jax import systems
 
     config = configs.load(args.config, overrides, systems.schema)

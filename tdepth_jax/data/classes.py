@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from tdepth_jax.config import nearest
 from tdepth_jax.data import records
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, nearest
 
 REST = "unlabeled"  # the class that takes every stored label which is no class of its own
 

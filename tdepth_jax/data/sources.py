@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from tdepth_jax.config import nearest
 from tdepth_jax.data import index as index_file
 from tdepth_jax.data import records
 from tdepth_jax.data.index import Index
 from tdepth_jax.data.shards import FORMATS, MEND, BadShard, ShardReader, shard_name
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, nearest
 
 VERSION = r"\d+\.\d+\.\d+"
 PARTS = ("radar/", "condition/")  # keys that are parts of others

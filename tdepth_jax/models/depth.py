@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tdepth_jax.config import nearest
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, nearest
 from tdepth_jax.models.adapters import AdapterConfig
 from tdepth_jax.models.bins import CENTRES, BinsConfig, MetricBins
 from tdepth_jax.models.dpt import DPT, DPTConfig

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tdepth_jax.config import nearest
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, nearest
 from tdepth_jax.models.botnet import torch_kernel
 from tdepth_jax.models.resize import bilinear, pooled
 from tdepth_jax.models.resnet import VARIANTS, ResNetConfig, first, halved, stage

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tdepth_jax.config import nearest
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, nearest
 from tdepth_jax.models.daspp import RATES
 from tdepth_jax.models.radar_large import LargeBack, LargeFront
 from tdepth_jax.models.radar_light import LightBack, LightFront

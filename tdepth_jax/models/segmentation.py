@@ -16,8 +16,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float
 
-from tdepth_jax.config import nearest
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, nearest
 from tdepth_jax.models.botnet import AttentionConfig, torch_kernel
 from tdepth_jax.models.edges import EdgeDetector
 from tdepth_jax.models.enhancement import EXPONENTS, ThermalEnhancement

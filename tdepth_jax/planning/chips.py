@@ -15,8 +15,7 @@ import dataclasses
 import math
 import re
 
-from tdepth_jax.config import nearest
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, nearest
 
 HOP = 1e-6  # seconds that a message takes from chip to chip, whatever its size
 

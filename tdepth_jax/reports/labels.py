@@ -14,9 +14,8 @@ import numpy as np
 from etils import epath
 from jaxtyping import Int, UInt8
 
-from tdepth_jax.config import nearest
 from tdepth_jax.data import classes
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, nearest
 from tdepth_jax.metrics.segmentation import PROTOCOLS, LabelProtocol
 from tdepth_jax.reports import frames, html, tables
 from tdepth_jax.training import segments

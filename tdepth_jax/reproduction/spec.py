@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from tdepth_jax.config import nearest
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, nearest
 
 FOLDER = pathlib.Path("configs/tables")
 

@@ -8,8 +8,7 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from tdepth_jax.config import nearest
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, nearest
 from tdepth_jax.systems.base import System
 
 _PARTS = {

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from tdepth_jax import config
-from tdepth_jax.config import nearest
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, nearest
 
 # Weight decay pulls on matrices and convolution kernels, not on what shifts or scales.
 DECAYED = re.compile(r".*/kernel")

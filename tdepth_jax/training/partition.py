@@ -9,8 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tdepth_jax.config import nearest
-from tdepth_jax.errors import UserError
+from tdepth_jax.errors import UserError, nearest
 
 Flat = dict[str, Any]  # "depth/vit/blocks/attn/qkv/kernel" -> array
 

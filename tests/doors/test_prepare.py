@@ -112,7 +112,7 @@ def test_killed_half_way_it_says_so_and_a_rerun_mends_it(tmp_path):
         (["world", "--sequences=many"], "invalid int value: 'many'"),
         (["world", "--seed=-1"], "a seed is 0 or more"),
         (["world", "--format=hdf5"], "invalid choice: 'hdf5' (choose from"),
-        (["world", "--fromat=tfrecord"], "unknown argument '--fromat=tfrecord'; did you mean --format?"),
+        (["world", "--fromat=tfrecord"], "unknown argument '--fromat=tfrecord'; did you mean '--format'?"),
         (["world", "--jobs=0"], "--jobs=0: at least one process"),
         (["world", "--name=../up"], "--name='../up'"),
         (["world", "--name="], "--name=''"),
