@@ -17,7 +17,7 @@ from tdepth_jax import cli, config, flags, systems
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md"), *ROOT.glob("data/*.md")]
 FILES = [*PAGES, *ROOT.glob("configs/*.py"), *ROOT.glob("configs/tables/*.py"), *ROOT.glob("benchmarks/*.py")]
-DOOR = re.compile(r"python -m tdepth_jax\.([a-z_]+)\b(?!\.)( [^`\x22\n#|]*)?")  # \x22: a quotation mark
+DOOR = re.compile(r"python -m tdepth_jax\.([a-z_]+)\b(?!\.)((?: [^`\x22\n#|]*)?)")  # \x22: a quotation mark
 BENCHMARK = re.compile(r"python (benchmarks/\w+\.py)([^`\n#]*)")
 PLACEHOLDER = re.compile(r"…|\.\.\.|=[A-Z]+\b(?!/)|KEY|NAME")
 
@@ -34,7 +34,10 @@ def shown(pattern):
 
 def words(text):
     text = text.split(" -->")[0].split("  ")[0].split(" && ")[0].rstrip(" :.,;)\\")
-    return [word for word in shlex.split(text) if not word.startswith("$")]
+    said = shlex.split(text)
+    values = {i + 1 for i, word in enumerate(said) if word[0] == "-" and "=" not in word}
+    # A shell variable is a flag's value, or stands for more flags.
+    return [word for i, word in enumerate(said) if word[0] != "$" or i in values]
 
 
 @pytest.mark.parametrize(("door", "rest"), shown(DOOR))
