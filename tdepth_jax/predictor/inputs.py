@@ -19,7 +19,7 @@ from tdepth_jax.data import pipeline
 from tdepth_jax.data.examples import radar_arrays
 from tdepth_jax.data.sources import FrameSource, open_split
 from tdepth_jax.errors import UserError
-from tdepth_jax.predictor.model import Shot, shots_of
+from tdepth_jax.predictor.shots import Shot, shots_of
 from tdepth_jax.thermal import faults, intrinsics, io
 from tdepth_jax.thermal.faults import Fault
 from tdepth_jax.training import evaluator

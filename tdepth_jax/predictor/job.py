@@ -18,7 +18,8 @@ import numpy as np
 from tdepth_jax.errors import UserError
 from tdepth_jax.predictor import inputs, outputs, poses
 from tdepth_jax.predictor.inputs import Item
-from tdepth_jax.predictor.model import Prediction, Predictor, Shot
+from tdepth_jax.predictor.model import Prediction, Predictor
+from tdepth_jax.predictor.shots import Shot
 from tdepth_jax.thermal import faults
 from tdepth_jax.thermal.faults import Fault
 from tdepth_jax.thermal.normalize import FULL_SCALE

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Int, UInt8
 from tqdm import tqdm
@@ -19,11 +19,10 @@ from tqdm import tqdm
 from tdepth_jax import config as configs
 from tdepth_jax import systems
 from tdepth_jax.data import classes
-from tdepth_jax.data.transforms import resize_image, resize_nearest, resize_valid
 from tdepth_jax.errors import UserError
 from tdepth_jax.predictor import inputs, job, outputs
 from tdepth_jax.predictor.inputs import Item
-from tdepth_jax.predictor.model import Predictor, Shot
+from tdepth_jax.predictor.model import Predictor
 from tdepth_jax.reports import frames
 from tdepth_jax.reports.labels import overlay
 from tdepth_jax.thermal.normalize import EIGHT_BIT
@@ -67,7 +66,9 @@ def run(request: job.Request, *, warn: Callable[[str], None]) -> tuple[int, floa
     names = predictor.run.system.classes
     palette = classes.colours(names)
     rows = []
-    for item, paths, (shot, labels) in zip(items, files, _labelled(items, predictor), strict=True):
+    looked_at, given = itertools.tee(item.load() for item in items)
+    bar = tqdm(looked_at, total=len(items), unit=" frames", file=sys.stderr, disable=not sys.stderr.isatty())
+    for item, paths, shot, labels in zip(items, files, bar, predictor.label_many(given), strict=True):
         for name, path in paths.items():
             shown = overlay(frames.stretch(shot.counts), labels, palette)
             outputs.write_whole(path, _label_png(labels, palette) if name == "labels" else outputs.png(shown))
@@ -105,29 +106,6 @@ def _look(items: Sequence[Item], predictor: Predictor) -> list[str]:
         several[0] + (f" ({len(several)} such frames)" if len(several) > 1 else "")
         for several in found.values()
     ]
-
-
-def _labelled(items: Sequence[Item], predictor: Predictor) -> Iterator[tuple[Shot, Int[np.ndarray, "h w"]]]:
-    """Frames in order with their labels at their own size, `batch_size` at a call."""
-    run = predictor.run
-    predict = jax.jit(run.system.predict)
-    with tqdm(total=len(items), unit=" frames", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
-        for start in range(0, len(items), predictor.batch_size):
-            shots = [item.load() for item in items[start : start + predictor.batch_size]]
-            given = [_input(shot, predictor) for shot in shots]
-            given += [given[-1]] * (predictor.batch_size - len(given))
-            found = predict(run.variables, {key: np.stack([one[key] for one in given]) for key in given[0]})
-            for shot, labels in zip(shots, np.asarray(found["labels"]), strict=False):
-                yield shot, resize_nearest(labels, shot.counts.shape)
-                bar.update()
-
-
-def _input(shot: Shot, predictor: Predictor) -> dict[str, np.ndarray]:
-    given = {"thermal/image": resize_image(shot.counts, predictor.image_size)[..., None]}
-    if "thermal/valid" in predictor.run.system.wants:
-        valid = np.ones(shot.counts.shape, bool) if shot.valid is None else shot.valid
-        given["thermal/valid"] = resize_valid(valid, predictor.image_size)[..., None]
-    return given
 
 
 def _label_png(labels: Int[np.ndarray, "h w"], palette: UInt8[np.ndarray, "n 3"]) -> bytes:

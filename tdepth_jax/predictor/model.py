@@ -1,61 +1,34 @@
-"""Depth of single thermal frames from a trained run: `Predictor.open("runs/x").infer("frame.tiff").depth`."""
+"""Depth or labels of single thermal frames from a trained run."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8, UInt16
+from jaxtyping import Bool, Float, Float32, Int
 
 from tdepth_jax import systems
 from tdepth_jax.data.pipeline import MAX_RADAR_POINTS
-from tdepth_jax.data.transforms import resize_image, resize_intrinsics, resize_valid
+from tdepth_jax.data.transforms import resize_image, resize_intrinsics, resize_nearest, resize_valid
 from tdepth_jax.errors import UserError
 from tdepth_jax.metrics.depth import resize_depth
 from tdepth_jax.metrics.uncertainty import confidence
-from tdepth_jax.thermal import faults, intrinsics, io
+from tdepth_jax.predictor.shots import Shot, intrinsics_of, shot_of
 from tdepth_jax.thermal.faults import Fault
 from tdepth_jax.thermal.normalize import FULL_SCALE, HIGH, LOW
 from tdepth_jax.training import calibration
 from tdepth_jax.training.restore import Run, load_run
 from tdepth_jax.training.uncertainty import Calibration, calibration_of
 
-ASSUMED_FOV = 60.0  # degrees; thermal cameras on vehicles and robots have 45 to 90
 FARTHEST = 1e-6  # inverse metres; what is further is as good as infinite
-
-
-@dataclasses.dataclass(frozen=True)
-class Shot:
-    """One frame to predict.
-
-    Attributes:
-      counts: as the sensor gave them.
-      K: intrinsics in pixels of `counts`, or None when unknown.
-      valid: usable pixels, or None for all.
-      name: for messages.
-      unit: as of `thermal.io.Thermal`.
-      warnings: what was already found.
-      limits: counts that map to 0 and 1 (`Predictor.limits`), or None for those of the frame itself.
-      colour: of a run whose camera is RGB what it sees; `counts` are then their mean, for pictures.
-      more: further batch keys that the run's method reads, e.g. radar's.
-    """
-
-    counts: UInt16[np.ndarray, "h w"]
-    K: Float[np.ndarray, "3 3"] | None = None
-    valid: Bool[np.ndarray, "h w"] | None = None
-    name: str = "frame"
-    unit: str = "raw"
-    warnings: tuple[Fault, ...] = ()
-    limits: tuple[float, float] | None = None
-    colour: UInt8[np.ndarray, "h w 3"] | None = None
-    more: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,18 +121,37 @@ class Predictor:
         Raises:
           UserError: a file that cannot be read or holds several frames; an array that is no thermal frame.
         """
-        return next(self.infer_many([_shot(image, K, valid)]))
+        return next(self.infer_many([shot_of(image, K, valid)]))
 
     def infer_many(self, shots: Iterable[Shot]) -> Iterator[Prediction]:
         """Depth of frames in order, `batch_size` at a time; their sizes may differ."""
-        waiting: list[Shot] = []
-        for shot in shots:
-            waiting.append(shot)
-            if len(waiting) == self.batch_size:
-                yield from self._batch(waiting)
-                waiting = []
-        if waiting:
-            yield from self._batch(waiting)
+        for some in _batches(shots, self.batch_size):
+            yield from self._batch(some)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the labels of a run that labels pixels mean, by number; none of a run that gives depth."""
+        classes: tuple[str, ...] = self.run.system.classes
+        return classes
+
+    def label(
+        self, image: str | os.PathLike | np.ndarray | Shot, *, valid: Bool[np.ndarray, "h w"] | None = None
+    ) -> Int[np.ndarray, "h w"]:
+        """Numbers of `classes` at every pixel of one frame, given as for `infer`.
+
+        Raises:
+          UserError: as `infer`; a run that gives depth.
+        """
+        return next(self.label_many([shot_of(image, None, valid)]))
+
+    def label_many(self, shots: Iterable[Shot]) -> Iterator[Int[np.ndarray, "h w"]]:
+        """Labels of frames in order, `batch_size` at a time; their sizes may differ."""
+        if not self.classes:
+            raise UserError("this run gives depth and no labels; use infer")
+        for some in _batches(shots, self.batch_size):
+            outputs = self._run(self._predict, [self._input(shot) for shot in some])
+            for shot, labels in zip(some, np.asarray(outputs["labels"]), strict=False):
+                yield resize_nearest(labels, shot.counts.shape)
 
     def motions(self, shots: Iterable[Shot]) -> Iterator[Float[np.ndarray, "4 4"]]:
         """source_from_target of every frame (target) to the next, one fewer than `shots`; float64.
@@ -169,19 +161,13 @@ class Predictor:
         Raises:
           UserError: the run's method predicts no motion.
         """
-        waiting: list[dict[str, np.ndarray]] = []
-        last: dict[str, np.ndarray] | None = None
-        for shot in shots:
-            now = self._input(shot)
-            if last is not None:
-                pair = np.stack([last["thermal/image"], now["thermal/image"]])
-                waiting.append({**last, "thermal/image": pair})
-            last = now
-            if len(waiting) == self.batch_size:
-                yield from self._motions(waiting)
-                waiting = []
-        if waiting:
-            yield from self._motions(waiting)
+        pairs = (
+            {**before, "thermal/image": np.stack([before["thermal/image"], after["thermal/image"]])}
+            for before, after in itertools.pairwise(map(self._input, shots))
+        )
+        for some in _batches(pairs, self.batch_size):
+            found = np.asarray(self._run(self._motion, some), np.float64)
+            yield from found[: len(some)]
 
     def require_motion(self) -> Any:
         """The method's prediction of motion; raises `UserError` where it has none."""
@@ -210,12 +196,10 @@ class Predictor:
     def _motion(self) -> Any:
         return jax.jit(self.require_motion())
 
-    def _motions(self, pairs: Sequence[dict[str, np.ndarray]]) -> Iterator[np.ndarray]:
-        filled = [*pairs, *[pairs[-1]] * (self.batch_size - len(pairs))]
-        found = self._motion(
-            self.run.variables, {key: np.stack([one[key] for one in filled]) for key in pairs[0]}
-        )
-        yield from np.asarray(found, np.float64)[: len(pairs)]
+    def _run(self, program: Any, inputs: Sequence[dict[str, np.ndarray]]) -> Any:
+        """What `program` gives for a batch that is filled up with its last frame."""
+        filled = _even([*inputs, *[inputs[-1]] * (self.batch_size - len(inputs))])
+        return program(self.run.variables, {key: np.stack([one[key] for one in filled]) for key in filled[0]})
 
     @functools.cached_property
     def _predict_mapped(self) -> Any:
@@ -225,18 +209,15 @@ class Predictor:
         return jax.jit(systems.make(config).predict)
 
     def _batch(self, shots: Sequence[Shot]) -> Iterator[Prediction]:
+        if self.classes:
+            raise UserError("this run gives labels and no depth; use label")
         inputs = [self._input(shot) for shot in shots]
         normalizers = [self._normalizer(shot, one) for shot, one in zip(shots, inputs, strict=True)]
         predict = self._predict
         if any(shot.limits for shot in shots):
             predict = self._predict_mapped
             inputs = [_mapped(one, how) for one, how in zip(inputs, normalizers, strict=True)]
-        filled = _even(inputs + [inputs[-1]] * (self.batch_size - len(inputs)))
-        outputs = predict(
-            self.run.variables, {key: np.stack([one[key] for one in filled]) for key in filled[0]}
-        )
-        if "depth" not in outputs:
-            raise UserError(f"this run predicts {', '.join(sorted(outputs))} and no depth")
+        outputs = self._run(predict, inputs)
         found = {key: np.asarray(outputs[key], np.float32) for key in ("depth", "spread") if key in outputs}
         for i, (shot, normalizer) in enumerate(zip(shots, normalizers, strict=True)):
             yield self._prediction(shot, normalizer, {key: value[i, ..., 0] for key, value in found.items()})
@@ -244,7 +225,7 @@ class Predictor:
     def _input(self, shot: Shot) -> dict[str, np.ndarray]:
         """The batch keys of evaluation: what a network saw there, it sees here."""
         height, width = shot.counts.shape
-        K, _ = _intrinsics(shot)
+        K, _ = intrinsics_of(shot)
         system = self.run.system
         if system.camera == "rgb" and shot.colour is None:
             raise UserError(
@@ -276,7 +257,7 @@ class Predictor:
         if "spread" in found:
             b = resize_depth(found["spread"], (size[0], size[1]), "bilinear")  # as evaluation resizes it
             spread = np.where(np.isfinite(b) & (b > 0), np.float32(self.temperature) * b, np.float32(np.inf))
-        K, origin = _intrinsics(shot)
+        K, origin = intrinsics_of(shot)
         if self.run.system.intrinsics:
             K = calibration.learnt(self.run.system, self.run.variables, K).astype(np.float32)
             origin = f"learnt in training; {origin} before"
@@ -299,6 +280,12 @@ class Predictor:
         method = "sequence" if shot.limits else self.method
         low, high = shot.limits or _percentiles(_usable_counts(given))
         return {"method": method, "low_counts": low, "high_counts": high}
+
+
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    waiting = iter(items)
+    while some := list(itertools.islice(waiting, size)):
+        yield some
 
 
 def _even(inputs: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
@@ -344,56 +331,3 @@ def upsample_depth(
         # A pixel mixed from an unknown one is unknown.
         known = cv2.resize(known.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR) > 0.999
     return np.where(known, 1.0 / np.maximum(inverse, FARTHEST), 0.0).astype(np.float32), known
-
-
-def shots_of(
-    thermal: io.Thermal,
-    *,
-    K: np.ndarray | None = None,
-    valid: np.ndarray | None = None,
-    known: Sequence[tuple[Fault, ...]] | None = None,
-) -> list[Shot]:
-    """The frames of a file, each looked at for faults unless those are `known` from an earlier look."""
-    counts = thermal.counts()
-    several = len(counts) > 1
-    shots = []
-    for number, frame in enumerate(counts):
-        called = str(thermal.source) + (f", frame {number}" if several else "")
-        if known is None:
-            found = [Fault("assumed", called, note, "check it") for note in thermal.notes]
-            found += faults.frame_faults(frame, called, unit=thermal.unit, valid=valid)
-        shots.append(Shot(frame, K, valid, called, thermal.unit, known[number] if known else tuple(found)))
-    return shots
-
-
-def _shot(
-    image: str | os.PathLike | np.ndarray | Shot, K: np.ndarray | None, valid: np.ndarray | None
-) -> Shot:
-    if isinstance(image, Shot):
-        return image
-    if isinstance(image, np.ndarray):
-        array = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
-        if array.ndim != 2 or array.dtype not in (np.uint8, np.uint16) or 0 in array.shape:
-            raise UserError(
-                f"the array is {image.dtype} {image.shape}; give raw counts uint16 [h, w], or the file"
-            )
-        unit = "agc8" if array.dtype == np.uint8 else "raw"
-        frames = shots_of(io.Thermal(array.astype(np.uint16)[None], unit, Path("array")))
-    else:
-        frames = shots_of(io.read(image))
-    if len(frames) != 1:
-        raise UserError(f"{image} holds {len(frames)} frames; give them to infer_many")
-    if K is not None:
-        K = np.asarray(K, np.float32)
-        size = (frames[0].counts.shape[0], frames[0].counts.shape[1])
-        grave = [fault for fault in faults.intrinsics_faults(K, size, "K") if fault.grave]
-        if grave:
-            raise UserError(str(grave[0]))
-    return dataclasses.replace(frames[0], K=K, valid=valid)
-
-
-def _intrinsics(shot: Shot) -> tuple[np.ndarray, str]:
-    if shot.K is not None:
-        return np.asarray(shot.K, np.float32), "given"
-    given = intrinsics.from_fov(ASSUMED_FOV, shot.counts.shape)
-    return given.K, given.origin

@@ -9,7 +9,7 @@ import sys
 
 import jax
 
-import tdepth_jax
+from tdepth_jax.version import __version__
 
 
 def command() -> str:
@@ -22,8 +22,8 @@ def command() -> str:
 
 def code() -> str:
     """The package's version, and the commit where it runs from a checkout of this project."""
-    root = pathlib.Path(tdepth_jax.__file__).resolve().parent.parent
-    known = f"tdepth_jax {tdepth_jax.__version__}, jax {jax.__version__}"
+    root = pathlib.Path(__file__).resolve().parents[2]
+    known = f"tdepth_jax {__version__}, jax {jax.__version__}"
     if not (root / ".git").exists():
         return known
     try:

@@ -56,6 +56,7 @@ def _system(outputs):
     return types.SimpleNamespace(
         predict=outputs,
         scale="relative",
+        classes=(),
         wants=frozenset({"thermal/valid"}),
         intrinsics=None,
         camera="thermal",

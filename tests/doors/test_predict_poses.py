@@ -34,6 +34,7 @@ def fake(scale="relative", motion=motion):
     system = types.SimpleNamespace(
         predict=lambda variables, batch: {"depth": jnp.ones(batch["thermal/image"].shape)},
         motion=motion, intrinsics=None, scale=scale, wants=frozenset(), camera="thermal", sees=frozenset(),
+        classes=(),
     )  # fmt: skip
     config = {
         "system": {"name": "fake", "normalization": "snippet"},

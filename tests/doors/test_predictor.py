@@ -1,12 +1,17 @@
 """The predictor by itself: arrays and files in, depth, camera and limits out."""
 
 import dataclasses
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from fakes import H, W, fake_run, frame, normalising_system
 
+import tdepth_jax
 from tdepth_jax import systems
+from tdepth_jax.errors import UserError
 from tdepth_jax.predictor import Predictor, Shot
 from tdepth_jax.predictor.model import upsample_depth
 
@@ -88,3 +93,32 @@ def test_unknown_depth_stays_unknown():
     assert not known[9:15, 9:15].any()
     assert known[20:, 20:].all()
     assert np.isfinite(found).all()
+
+
+def test_the_package_loads_a_run_and_does_not_start_jax_by_itself(tmp_path):
+    said = subprocess.run(
+        [sys.executable, "-c", "import sys, tdepth_jax; print('jax' in sys.modules, tdepth_jax.load.__module__)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert said.stdout.split() == ["False", "tdepth_jax"]
+    with pytest.raises(UserError, match=r"is not a run"):
+        tdepth_jax.load(tmp_path)
+
+
+def test_labels_of_frames_of_any_size_and_what_a_run_does_not_give():
+    run = fake_run()
+    run.system.classes = ("cold", "hot")
+    run.system.predict = lambda variables, batch: {
+        "labels": (batch["thermal/image"][..., 0] > 5000).astype(jnp.int32)
+    }
+    counts = np.full((2 * H, 2 * W), 4000, np.uint16)
+    counts[:, W:] = 6000
+    predictor = Predictor(run, batch_size=2)
+    np.testing.assert_array_equal(predictor.label(counts), counts > 5000)
+    assert [x.shape for x in predictor.label_many([Shot(counts), Shot(frame()), Shot(counts)])] == [
+        counts.shape, (H, W), counts.shape,
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="labels and no depth"):
+        predictor.infer(counts)
+    with pytest.raises(UserError, match="depth and no labels"):
+        Predictor(fake_run()).label(counts)

@@ -1,4 +1,7 @@
-"""XD-RCDepth from its commands: teacher, student, report with both saliencies, radar that fails, prediction; by RGB."""
+"""XD-RCDepth from its commands: teacher, student, report with both saliencies, radar that fails, prediction; by RGB.
+
+The saliency's loss, whose gradient of a gradient compiles for a minute, is trained in tests/systems.
+"""
 
 import json
 
@@ -11,8 +14,8 @@ from tdepth_jax import errors, evaluate, predict, prepare, train
 SMALL = {
     "data.image_size": "32,32", "data.dataset": "data/world", "model.width": "0.125", "model.blocks": "1",
     "model.teacher_network": "xd", "model.teacher_width": "0.125", "model.teacher_blocks": "1",
-    "system.camera": "rgb", "system.bins": "8", "train.steps": "2", "train.batch_size": "2", "train.save_every": "2",
-    "train.panels_every": "0", "eval.batch_size": "2",
+    "system.camera": "rgb", "system.bins": "8", "system.saliency_weight": "0", "train.steps": "2",
+    "train.batch_size": "2", "train.save_every": "2", "train.panels_every": "0", "eval.batch_size": "2",
 }  # fmt: skip
 
 
@@ -33,7 +36,7 @@ def test_the_commands_one_after_the_other(tmp_path, monkeypatch, capsys):
     run("world_xdrc_teacher")
     run("world_xdrc_student")
     logs = (tmp_path / "runs/world_xdrc_student/metrics.jsonl").read_text().splitlines()
-    assert {"depth", "saliency", "distribution"} <= json.loads(logs[0]).keys()
+    assert {"depth", "distribution"} <= json.loads(logs[0]).keys()
 
     page = (tmp_path / "runs/world_xdrc_student/eval/world-test/report.html").read_text()
     result = json.loads((tmp_path / "runs/world_xdrc_student/eval/world-test/metrics.json").read_text())
@@ -41,7 +44,6 @@ def test_the_commands_one_after_the_other(tmp_path, monkeypatch, capsys):
     assert "region" not in groups  # there is no heat in colours
     for panel in ("RGB", "radar", "teacher&#39;s saliency", "student&#39;s saliency"):
         assert f"{panel}</span>" in page, panel
-    assert "iMAE 1/km" in page
     evaluate.main(
         [
             "--workdir=runs/world_xdrc_student",
