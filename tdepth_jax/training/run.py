@@ -59,7 +59,7 @@ def _train(config: ConfigDict, workdir: epath.Path, accept_config_change: bool) 
     begun = None if has_checkpoint(workdir) else start.fresh(system, mesh, config)
     for change in setup.claim_workdir(workdir, config, accept_changes=accept_config_change):
         meshes.say(f"config changed: {change}")
-    with Checkpoints(workdir, keep=config.train.keep) as checkpoints:
+    with setup.held(workdir), Checkpoints(workdir, keep=config.train.keep) as checkpoints:
         position = functools.partial(_position, config, source.fingerprint)
         done = checkpoints.latest()
         if done is None:

@@ -1,9 +1,12 @@
-"""The process around a run: compilation cache, run directory, and what may change between two starts of a run."""
+"""The process around a run: compilation cache, run directory and who holds it, what may change between two starts."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -78,3 +81,31 @@ def claim_workdir(folder: Any, config: ConfigDict, *, accept_changes: bool) -> l
         temporary.write_text(configs.to_json(config))
         temporary.replace(kept)
     return changes
+
+
+@contextlib.contextmanager
+def held(folder: Any) -> Iterator[None]:
+    """Holds a run directory on a disk for this job, until the process ends in whatever way; of several the first does.
+
+    Raises:
+      UserError: another job trains there: both would write one checkpoint.
+    """
+    if jax.process_index() != 0 or "://" in str(folder):  # a bucket has no locks
+        yield
+        return
+    with (pathlib.Path(folder) / ".lock").open("a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process alone, not of those it starts
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            raise UserError(
+                f"{folder} is being trained by process {file.read().strip() or 'unknown'}: wait for it, stop it, or "
+                "name another --workdir"
+            ) from None
+        except OSError:  # a file system without locks
+            yield
+            return
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
