@@ -50,7 +50,7 @@ def _train(config: ConfigDict, workdir: epath.Path, accept_config_change: bool) 
     if system.classes:
         classes.require(source, system.classes)
         source = classes.relabelled(source, system.classes)
-    evaluate = _evaluation(system, config, mesh)
+    evaluate = _or_said(_evaluation(system, config, mesh))
     if system.motion is not None and config.data.check_movement:
         _check_movement(source, system)
 
@@ -159,6 +159,19 @@ def _evaluation(system: System, config: ConfigDict, mesh: jax.sharding.Mesh) -> 
         return evaluator.headline(result)
 
     return evaluate
+
+
+def _or_said(evaluate: loop.Evaluate) -> loop.Evaluate:
+    """Scores, or says why there are none: what the scoring finds missing is no reason to lose the training."""
+
+    def scored(variables: dict[str, Any]) -> Mapping[str, float]:
+        try:
+            return evaluate(variables)
+        except UserError as error:
+            meshes.say(f"warning: not scored: {error}")
+            return {}
+
+    return scored
 
 
 def _label_evaluation(

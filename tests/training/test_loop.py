@@ -14,7 +14,7 @@ import toys
 
 from tdepth_jax import config as configs
 from tdepth_jax.errors import UserError
-from tdepth_jax.training import loop, mesh, programs, start, targets
+from tdepth_jax.training import loop, mesh, programs, run, start, targets
 from tdepth_jax.training.checkpoint import Checkpoints
 
 
@@ -244,3 +244,12 @@ def test_a_half_written_checkpoint_is_not_picked_up(tmp_path):
     (tmp_path / "checkpoints" / "99.orbax-checkpoint-tmp-1").mkdir()
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest() == 12
+
+
+def test_a_split_that_cannot_be_scored_does_not_cost_the_training(capsys):
+    def evaluate(variables):
+        raise UserError("none of the 4 frames has ground truth")
+
+    assert run._or_said(evaluate)({}) == {}
+    assert "warning: not scored: none of the 4 frames has ground truth" in capsys.readouterr().out
+    assert run._or_said(lambda variables: {"none/abs_rel": 0.5})({}) == {"none/abs_rel": 0.5}
