@@ -14,8 +14,9 @@ import toys
 
 from tdepth_jax import config as configs
 from tdepth_jax.errors import UserError
-from tdepth_jax.training import loop, mesh, programs, run, start, targets
+from tdepth_jax.training import loop, mesh, programs, start, targets
 from tdepth_jax.training.checkpoint import Checkpoints
+from tdepth_jax.training.run import _or_said
 
 
 def run(workdir, batches=None, *, config=None, system=None, evaluate=lambda variables: {}, cache=None):
@@ -250,6 +251,6 @@ def test_a_split_that_cannot_be_scored_does_not_cost_the_training(capsys):
     def evaluate(variables):
         raise UserError("none of the 4 frames has ground truth")
 
-    assert run._or_said(evaluate)({}) == {}
+    assert _or_said(evaluate)({}) == {}
     assert "warning: not scored: none of the 4 frames has ground truth" in capsys.readouterr().out
-    assert run._or_said(lambda variables: {"none/abs_rel": 0.5})({}) == {"none/abs_rel": 0.5}
+    assert _or_said(lambda variables: {"none/abs_rel": 0.5})({}) == {"none/abs_rel": 0.5}
