@@ -68,6 +68,7 @@ def get_table() -> Table:
         world=World(
             configs={f"zju_xdrc_{name}": f"world_xdrc_{name}" for name in ("teacher", "student", "direct")},
             scores=_scores("ThermalWorld test", "xdrc80"),
+            fixed=frozenset({"world_xdrc_teacher"}),
             needs={"data/world": "python -m tdepth_jax.prepare world"},
         ),
     )
