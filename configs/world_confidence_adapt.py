@@ -15,9 +15,6 @@ def get_config() -> ConfigDict:
     c.data.split = "new_scene_train"
     c.system.update({"stage": "label_free", "distill_weight": 2.0, "spread_weight": 0.1})
     c.optimizer.update({"learning_rate": 2e-4, "warmup_steps": 20})
-    # Four looks at every frame; the teacher's is kept, so that it looks once.
-    c.train.update({"steps": 900, "save_every": 300, "init_from": "runs/world_confidence"})
-    c.data.flip = False
-    c.train.cache_targets = True
+    c.train.update({"steps": 300, "save_every": 300, "init_from": "runs/world_confidence"})
     c.eval.split = "new_scene"
     return c
