@@ -11,7 +11,6 @@ from configs import world_xdrc_teacher
 def get_config() -> ConfigDict:
     c = world_xdrc_teacher.get_config()
     c.system.update({"trains": "student", "distribution_weight": 2.0})
-    c.optimizer.learning_rate = 2e-3
     c.train.update({"steps": 800, "save_every": 400})
     c.train.init_from = "runs/world_xdrc_teacher"
     return c
