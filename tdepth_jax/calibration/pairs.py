@@ -85,7 +85,12 @@ def of_split(source: FrameSource, numbers: Int[np.ndarray, " n"], *, depth: str 
             )
         )  # fmt: skip
     notes = [f"{lacking} of {len(numbers)} frames have no RGB picture or no depth"] if lacking else []
-    kept, more = usable(found, f"{source.name}, split {source.split}")
+    where = f"{source.name}, split {source.split}"
+    if lacking and len(found) < LEAST:
+        raise UserError(
+            f"{where}: {notes[0]}; take a split that has both, or with --depth=infinity estimate the rotation alone"
+        )
+    kept, more = usable(found, where)
     assert rig is not None
     way = "measured" if measured else "stereo"
     return Taken(kept, rig, depth or way, (*notes, *more))
