@@ -1,7 +1,7 @@
-"""A sheet of label maps: one row a frame, one column a run, over the thermal image; docs/cekd.md shows what it makes.
+"""A sheet of label maps: one row a frame, one column a run, over the thermal image; docs/cekd.md and docs/heatnet.md show what it makes.
 
-  python benchmarks/cekd_pictures.py data/world:test --runs supervised=RUN student=RUN teacher=RUN -o sheet.png
-  python benchmarks/cekd_pictures.py shared/real/msrs_pairs --runs supervised=RUN student=RUN -o sheet.png
+  python benchmarks/label_sheet.py data/world:test --runs supervised=RUN student=RUN teacher=RUN -o sheet.png
+  python benchmarks/label_sheet.py shared/real/msrs_pairs --runs supervised=RUN student=RUN -o sheet.png
 
 Of a prepared split the true labels stand first; of a folder of real pairs (NAME_ir.png, NAME_vi.png) the colour image,
 which no run sees.
@@ -16,6 +16,7 @@ import pathlib
 import cv2
 import jax
 import numpy as np
+from PIL import Image
 
 from tdepth_jax.data import classes
 from tdepth_jax.data.sources import open_split
@@ -101,5 +102,5 @@ if __name__ == "__main__":
         rows, known = of_pairs(pathlib.Path(flags.frames), runs, flags.rows), "colour (not seen)"
     flags.output.parent.mkdir(parents=True, exist_ok=True)
     picture = sheet(rows, ["thermal", known, *runs], next(iter(runs.values())))
-    cv2.imwrite(str(flags.output), picture[..., ::-1])
+    Image.fromarray(picture).quantize(256).save(flags.output)  # a third of the bytes
     print(flags.output)
