@@ -1,4 +1,4 @@
-"""A sheet of label maps: one row a frame, one column a run, over the thermal image; docs/cekd.md and docs/heatnet.md show what it makes.
+"""A sheet of label maps over thermal images: one row a frame, one column a run; the pictures of docs/cekd.md and heatnet.md.
 
   python benchmarks/label_sheet.py data/world:test --runs supervised=RUN student=RUN teacher=RUN -o sheet.png
   python benchmarks/label_sheet.py shared/real/msrs_pairs --runs supervised=RUN student=RUN -o sheet.png
