@@ -1,4 +1,4 @@
-"""A sheet of label maps over thermal images: one row a frame, one column a run; the pictures of docs/cekd.md and heatnet.md.
+"""A sheet of label maps over thermal images: a row a frame, a column a run; for docs/cekd.md and docs/heatnet.md.
 
   python benchmarks/label_sheet.py data/world:test --runs supervised=RUN student=RUN teacher=RUN -o sheet.png
   python benchmarks/label_sheet.py shared/real/msrs_pairs --runs supervised=RUN student=RUN -o sheet.png
