@@ -54,10 +54,11 @@ def _unknown(word: str, known: set[str]) -> NoReturn:
 
 
 def _flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> set[str]:
-    """Those of the verb among `words` too, where the command has verbs."""
+    """Where the command has verbs, those of the one among `words` too, or of all when it is mistyped."""
     found = set()
     for action in parser._actions:
         found |= set(action.option_strings)
         if isinstance(action, argparse._SubParsersAction):
-            found |= set().union(*(_flags(one, ()) for verb, one in action.choices.items() if verb in words))
+            chosen = [one for verb, one in action.choices.items() if verb in words]
+            found |= set().union(*(_flags(one, ()) for one in chosen or action.choices.values()))
     return found
