@@ -10,7 +10,7 @@ from configs import world_xdrc_teacher
 
 def get_config() -> ConfigDict:
     c = world_xdrc_teacher.get_config()
-    c.system.update({"trains": "student", "distribution_weight": 2.0})
+    c.system.update({"trains": "student", "distribution_weight": 2.0, "saliency_weight": 0.1})
     c.train.update({"steps": 800, "save_every": 400})
     c.train.init_from = "runs/world_xdrc_teacher"
     return c
