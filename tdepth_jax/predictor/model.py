@@ -73,9 +73,9 @@ class Predictor:
             raise UserError(f"the batch size is {batch_size}; it must be 1 or more")
         self.run, self.batch_size, self.calibration = run, batch_size, calibration
         self.image_size: tuple[int, int] = tuple(run.config.data.image_size)
-        self.method: str = run.config.system.get(
-            "normalization", ""
-        )  # "" when the system has no choice of it
+        # Of counts to the network's input; "" when the system has no choice of it, or sees no thermal image.
+        thermal = run.system.camera == "thermal"
+        self.method: str = run.config.system.get("normalization", "") if thermal else ""
         self._predict = jax.jit(run.system.predict)
 
     @classmethod

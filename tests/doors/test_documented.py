@@ -40,7 +40,7 @@ def words(text):
     return [word for i, word in enumerate(said) if word[0] != "$" or i in values]
 
 
-@pytest.mark.parametrize(("door", "rest"), shown(DOOR))
+@pytest.mark.parametrize(("door", "rest"), list(shown(DOOR)))
 def test_a_door_understands(door, rest, monkeypatch):
     assert door in cli.DOORS, f"there is no command {door}"
     said = words(rest)
@@ -53,7 +53,7 @@ def test_a_door_understands(door, rest, monkeypatch):
         config.load(args.config, overrides, systems.schema)
 
 
-@pytest.mark.parametrize(("path", "rest"), shown(BENCHMARK))
+@pytest.mark.parametrize(("path", "rest"), list(shown(BENCHMARK)))
 def test_a_benchmark_is_there_and_has_the_flags(path, rest):
     text = (ROOT / path).read_text()
     for word in words(rest):
