@@ -164,13 +164,21 @@ def compile_step(
     )
 
 
+# Needed and there, as the compiler says it of the whole program and of its temporaries alone.
+_REFUSALS = (
+    r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm",
+    r"HLO temporaries \(([\d.]+)([KMG])\) exceeds available HBM \(([\d.]+)([KMG])\)",
+)
+
+
 @contextlib.contextmanager
 def _in_memory() -> Iterator[None]:
     """Turns the compiler's refusal of a program that is too large into TooLarge."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        said = re.search(r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm", str(error))
+        found = (re.search(pattern, str(error)) for pattern in _REFUSALS)
+        said = next((match for match in found if match), None)
         if "RESOURCE_EXHAUSTED" not in str(error) or not said:
             raise
         unit = {"K": 2**10, "M": 2**20, "G": 2**30}

@@ -1,9 +1,10 @@
 """The search for the largest batch, with a chip whose memory is a function."""
 
+import jax
 import pytest
 
 from tdepth_jax.planning.job import largest_batch
-from tdepth_jax.planning.program import TooLarge
+from tdepth_jax.planning.program import TooLarge, _in_memory
 
 
 class Chip:
@@ -50,3 +51,24 @@ def test_a_batch_that_was_refused_bounds_the_search():
 
 def test_no_batch_fits():
     assert largest_batch(Chip(20e9, 1e9, 16e9), capacity=16e9) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "sizes"),
+    [
+        (
+            "Ran out of memory in memory space hbm. Used 17.05G of 15.75G hbm. Exceeded",
+            "17.05 GiB of 15.75 GiB",
+        ),
+        (
+            "Ran out of memory on HBM, the total memory required for HLO temporaries (18.44G) exceeds available HBM "
+            "(15.75G).",
+            "18.44 GiB of 15.75 GiB",
+        ),
+    ],
+)
+def test_the_compilers_refusals_are_understood(said, sizes):
+    with pytest.raises(TooLarge, match=sizes), _in_memory():
+        raise jax.errors.JaxRuntimeError(f"RESOURCE_EXHAUSTED: {said}")
+    with pytest.raises(jax.errors.JaxRuntimeError), _in_memory():
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
