@@ -22,6 +22,7 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 BEGIN, END = "<!-- plans: python benchmarks/plan_configs.py --write -->", "<!-- end of plans -->"
+LATER = "not planned yet"
 # Besides the shipped configs: what does not fit a chip whole.
 MORE = {
     "vivid_stage2, ViT-g, fsdp=8": (
@@ -33,20 +34,23 @@ MORE = {
 
 def main() -> None:
     flags = parser().parse_args()
-    rows, failed = [], []
+    rows, failed, later = [], [], []
     cases = {path.stem: (path.stem, {}) for path in sorted((ROOT / "configs").glob("*.py"))} | MORE
     for topology in flags.topology:
         for title, (config, overrides) in cases.items():
             if flags.only and not re.search(flags.only, title):
                 continue
             found = planned(config, overrides, topology, flags)
-            if isinstance(found, str):
+            if found == LATER:
+                later.append(f"{title} on {topology}")
+            elif isinstance(found, str):
                 failed.append(f"{title} on {topology}: {found}")
                 print(f"{title} on {topology}: {found}", file=sys.stderr, flush=True)
             else:
                 rows.append((title, found))
                 print(line(title, found), flush=True)
     text = table(rows) + "".join(f"\n- not planned: {reason}" for reason in failed)
+    text += f"\n\nNot planned yet: {', '.join(later)}." if later else ""
     if flags.write:
         page = ROOT / "docs" / "tpu_pods.md"
         before, _, rest = page.read_text().partition(BEGIN)
@@ -77,7 +81,7 @@ def planned(
     kept = flags.folder / f"{key}.json"
     if not kept.exists():
         if flags.cached:
-            return "not planned yet"
+            return LATER
         command = [
             sys.executable,
             "-m",
