@@ -102,10 +102,10 @@ def held(folder: Any) -> Iterator[None]:
                 f"{folder} is being trained by process {file.read().strip() or 'unknown'}: wait for it, stop it, or "
                 "name another --workdir"
             ) from None
-        except OSError:  # a file system without locks
-            yield
-            return
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        except OSError:
+            pass  # a file system without locks
+        else:
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
         yield
