@@ -71,6 +71,7 @@ class Settings:
     normalization: str = "frame"  # of counts to about [0, 1]: full_scale | frame
     weighting: str = "confidence"  # of the distillation: confidence | plain (every pixel of the mask alike)
     train_rgb: str = "all"  # what the supervised stage trains of the teacher: all | head | nothing
+    train_thermal: str = "all"  # of the student, in either stage: all | head, its backbone stands still
     thermal_weight: float = 1.0  # SILog of the student
     rgb_weight: float = 1.0  # SILog of the teacher
     silog_scale: float = 10.0
@@ -269,6 +270,7 @@ def _check(model: Model, settings: Settings) -> None:
         weighting=("confidence", "plain"),
         error=("metres", "log"),
         train_rgb=("all", "head", "nothing"),
+        train_thermal=("all", "head"),
     )
     if model.output == "bins":
         raise UserError(
@@ -292,15 +294,15 @@ def _needs(settings: Settings) -> frozenset[str]:
 def _trained(settings: Settings) -> tuple[str, ...]:
     """Patterns of the parameters that the losses with a weight train."""
     terms = settings.weights.keys()
-    found = [r"thermal/.*"] if {"thermal", "distill"} & terms else []
+    found = [_part("thermal", settings.train_thermal)] if {"thermal", "distill"} & terms else []
     found += [r"spread/.*"] if "spread" in terms else []
     found += [r"confidence/.*"] if "likelihood" in terms else []
-    found += (
-        {"all": [r"rgb/.*"], "head": [r"rgb/(head|metric_bins)/.*"]}[settings.train_rgb]
-        if settings.teaches
-        else []
-    )
+    found += [_part("rgb", settings.train_rgb)] if settings.teaches else []
     return tuple(found)
+
+
+def _part(network: str, part: str) -> str:
+    return rf"{network}/.*" if part == "all" else rf"{network}/(head|metric_bins)/.*"
 
 
 def _inherited(model: Model, settings: Settings) -> tuple[str, ...]:

@@ -265,9 +265,13 @@ def test_what_trains_and_what_must_be_inherited(tmp_path):
         assert {pattern.split("/")[0] for pattern in system.inherits} == set(inherited), name
     assert system_of({**student, **fixed}).needs == {"thermal/image", "thermal/depth"}
     assert system_of({**student, **alone}).needs == {"rgb/image", "rgb/depth"}
-    head = system_of({"system.train_rgb": "head"})
-    own, frozen, _ = state.divide(head, jax.eval_shape(head.init, jax.random.key(0)))
-    assert {"/".join(k.split("/")[:2]) for k in frozen} == {"rgb/vit"}
+    for said, still in (
+        ({"system.train_rgb": "head"}, {"rgb/vit"}),
+        ({"system.train_rgb": "head", "system.train_thermal": "head"}, {"rgb/vit", "thermal/vit"}),
+    ):
+        head = system_of(said)
+        _, frozen, _ = state.divide(head, jax.eval_shape(head.init, jax.random.key(0)))
+        assert {"/".join(k.split("/")[:2]) for k in frozen} == still
     silent = system_of({"model.spread_width": 0})
     assert "spread" not in jax.eval_shape(silent.init, jax.random.key(0))["params"]
     (tmp_path / "head").mkdir()
