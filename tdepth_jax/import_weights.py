@@ -1,7 +1,10 @@
-"""Published weights to this package's: DINOv2, its depth heads, Depth Anything V1/V2, ZoeDepth, torchvision's ResNets.
+"""Published weights to this package's: DINOv2, its depth heads, Depth Anything V1/V2, ZoeDepth, torchvision's ResNets
+and MobileNetV2.
 
   tdepth import_weights dinov2_vitb14_pretrain.pth -o weights/dinov2_vitb14 --verify
   python -m tdepth_jax.train --config=... --config.model.backbone_weights=weights/dinov2_vitb14
+  tdepth import_weights mobilenet_v2.pth -o weights/mobilenet_v2
+  python -m tdepth_jax.train --config=... --config.model.encoder_weights=weights/mobilenet_v2
 
 A depth head published apart from its backbone is imported with it: name both files. The kind of a file is told by
 its content. Nothing in it is executed, and PyTorch is not needed.
@@ -73,7 +76,8 @@ def import_weights(
     branch: str | None = None,
     verify: bool = False,
 ) -> str:
-    """Writes `output`/vit, /head, /metric_bins, whichever there are (Orbax, float32, flat) and /import.json.
+    """Writes `output`/vit, /head, /metric_bins, /resnet, /mobilenet and the statistics of the last two, whichever there
+    are (Orbax, float32, flat), and /import.json.
 
     Returns a report.
 

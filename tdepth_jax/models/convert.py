@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 
@@ -17,6 +18,7 @@ from tdepth_jax.models import names
 from tdepth_jax.models.bins import BinsConfig, MetricBins
 from tdepth_jax.models.depth import DepthConfig
 from tdepth_jax.models.dpt import DPT, DPTConfig
+from tdepth_jax.models.mobilenet import STAGES, MobileNetV2
 from tdepth_jax.models.resnet import VARIANTS as RESNETS
 from tdepth_jax.models.resnet import ResNet
 from tdepth_jax.models.vit import VARIANTS, ViT, ViTConfig
@@ -28,7 +30,7 @@ class Converted:
 
     Attributes:
       params: {"vit": tree} and/or {"head": tree}, with it {"metric_bins": tree}, as `DepthNet` has them, or
-        {"resnet": tree} and its "batch_stats" under "resnet_statistics"; float32.
+        {"resnet": tree} or {"mobilenet": tree} and its "batch_stats" under "…_statistics"; float32.
       mapped: (published name, path here, shape here) of every array used.
       ignored: (published name, reason) of every array not used.
       facts: what the arrays say about the model: dim, depth, heads, patch, registers, pos_grid, ffn, the
@@ -62,6 +64,8 @@ def convert(state: Mapping[str, np.ndarray], *, branch: str | None = None) -> Co
         where = names.place(bare)
         if where is None:
             unknown.append(name)
+        elif where[0] == "refused":
+            raise UserError(where[1])
         elif where[0] == "ignored":
             ignored.append((name, where[1]))
         else:
@@ -70,8 +74,8 @@ def convert(state: Mapping[str, np.ndarray], *, branch: str | None = None) -> Co
             mapped.append((name, f"{part}/{path}", laid.shape))
     if not mapped:
         raise UserError(
-            f"none of the {len(state)} arrays has a name that a DINOv2, Depth Anything, ZoeDepth, depth-head or "
-            f"ResNet file gives (the first is {next(iter(state), 'none')!r})"
+            f"none of the {len(state)} arrays has a name that a DINOv2, Depth Anything, ZoeDepth, depth-head, ResNet "
+            f"or MobileNetV2 file gives (the first is {next(iter(state), 'none')!r})"
         )
     if unknown:
         raise UserError(f"{len(unknown)} arrays have names that no known file gives, {unknown[0]!r} first")
@@ -90,6 +94,9 @@ def convert(state: Mapping[str, np.ndarray], *, branch: str | None = None) -> Co
     if found["resnet"] or found["resnet_statistics"]:
         params |= _resnet(found["resnet"], found["resnet_statistics"])
         facts["resnet"] = {"variant": _variant(found["resnet"])}
+    if found["mobilenet"] or found["mobilenet_statistics"]:
+        params |= _mobilenet(found["mobilenet"], found["mobilenet_statistics"])
+        facts["mobilenet"] = {"width": 1.0, "blocks": max(blocks for _, _, blocks, _ in STAGES)}
     return Converted(params, mapped, ignored, facts)
 
 
@@ -97,6 +104,8 @@ def _lay_out(part: str, path: str, array: np.ndarray) -> np.ndarray:
     """PyTorch's order of axes to ours."""
     if not path.endswith("kernel"):
         return array
+    if part in ("resnet", "mobilenet") and array.ndim != 4:
+        raise UserError(f"{path} is {array.shape}; the kernel of a convolution has four axes")
     if array.ndim == 2:  # linear: out in -> in out
         return array.T
     if path == "patch_embed/kernel":  # one row per pixel of the patch: out in p q -> (p q in) out
@@ -259,7 +268,7 @@ def model_settings(facts: Mapping[str, Any], *, head: str | None = None, metric:
     Raises UserError for a backbone or head of no published kind, a head that does not belong to the backbone beside
     it, and a `head` that the file is not.
     """
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = dict(facts.get("mobilenet", {}))
     vit, found, bins = facts.get("vit"), facts.get("head", {}), facts.get("metric_bins")
     if vit:
         sizes = (vit["dim"], vit["depth"], vit["ffn"], vit["patch"], vit["pos_grid"])
@@ -325,25 +334,33 @@ def _head_kind(found: Mapping[str, Any], backbone: int | None, said: str | None)
 
 
 def _resnet(flat: dict[str, np.ndarray], statistics: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Both trees of a ResNet; compared with the network itself, shape by shape."""
+    """Both trees of a ResNet."""
     variant = _variant(flat)
     _require(flat, ("conv1/kernel",))
     channels = flat["conv1/kernel"].shape[2]
-    wanted = jax.eval_shape(
-        ResNet(RESNETS[variant]).init,
-        jax.random.key(0),
-        jax.ShapeDtypeStruct((1, 32, 32, channels), np.float32),
-    )
-    trees: dict[str, Any] = {"resnet": {}, "resnet_statistics": {}}
-    for part, arrays, shapes in (
-        ("resnet", flat, wanted["params"]),
-        ("resnet_statistics", statistics, wanted["batch_stats"]),
-    ):
+    return _encoder("resnet", variant, ResNet(RESNETS[variant]), channels, flat, statistics)
+
+
+def _mobilenet(flat: dict[str, np.ndarray], statistics: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Both trees of MobileNetV2, of the one width that is published."""
+    norm = functools.partial(nn.BatchNorm, use_running_average=True)
+    return _encoder("mobilenet", "MobileNetV2", MobileNetV2(norm), 3, flat, statistics)
+
+
+def _encoder(
+    kind: str, name: str, net: nn.Module, channels: int, *arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Parameters and statistics, given in this order, as trees; compared with the network itself, shape by shape."""
+    image = jax.ShapeDtypeStruct((1, 32, 32, channels), np.float32)
+    wanted = jax.eval_shape(net.init, jax.random.key(0), image)
+    trees: dict[str, Any] = {kind: {}, f"{kind}_statistics": {}}
+    for tree, flat, collection in zip(trees.values(), arrays, ("params", "batch_stats"), strict=True):
+        shapes = wanted[collection]
         paths = ("/".join(k.key for k in path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes))
-        _require(arrays, tuple(paths), f"{variant}: ")
-        for path, array in arrays.items():
-            _put(trees[part], path, array)
-        _compare(trees[part], shapes)
+        _require(flat, tuple(paths), f"{name}: ")
+        for path, array in flat.items():
+            _put(tree, path, array)
+        _compare(tree, shapes)
     return trees
 
 

@@ -2,13 +2,16 @@
 
 Every table is a list of (pattern, path): the pattern matches a whole published name, prefixes removed, and the
 path is where the array goes. `{0}`, `{1}` are the pattern's groups; `{-0}` is 3 minus the group, because the
-files count fusion levels from the deepest. A path `blocks/12/...` is layer 12 of the scanned stack. In IGNORED, the
-second entry is the reason why nothing needs the array.
+files count fusion levels from the deepest; `{block}` is the group-th block of MobileNetV2. A path `blocks/12/...` is
+layer 12 of the scanned stack. In IGNORED, the second entry is the reason why nothing needs the array; in REFUSED, why
+no file with it is taken.
 """
 
 from __future__ import annotations
 
 import re
+
+from tdepth_jax.models.mobilenet import STAGES
 
 PREFIXES = re.compile(
     r"^(?:(?:module|model|core|backbone|pretrained|dinov2|dinov2_with_registers|teacher)\.)+"
@@ -172,12 +175,49 @@ RESNET = [
         for leaf, to in (("weight", "scale"), ("bias", "bias"))
     ),
 ]
-RESNET_STATISTICS = [
-    (pattern.replace("weight", f"running_{ours}"), path.replace("scale", ours))
-    for pattern, path in RESNET
-    if path.endswith("scale")
-    for ours in ("mean", "var")
+
+# torchvision, models/mobilenetv2.py: the blocks of all stages are counted through, after the stem; the first does not
+# expand. Statistics go to "batch_stats".
+BLOCKS = [f"stage{stage}_{i}" for stage, (_, _, count, _) in enumerate(STAGES) for i in range(count)]
+_FIRST, _LATER, _LAST = r"features\.(1)\.conv", r"features\.([2-9]|1[0-7])\.conv", r"features\.18"
+MOBILENET = [
+    *(
+        (rf"{theirs}\.weight", f"{ours}/kernel")
+        for theirs, ours in (
+            (r"features\.0\.0", "stem/conv"),
+            (_FIRST + r"\.0\.0", "{block}/depthwise"),
+            (_FIRST + r"\.1", "{block}/project/conv"),
+            (_LATER + r"\.0\.0", "{block}/expand/conv"),
+            (_LATER + r"\.1\.0", "{block}/depthwise"),
+            (_LATER + r"\.2", "{block}/project/conv"),
+            (_LAST + r"\.0", "last/conv"),
+        )
+    ),
+    *(
+        (rf"{theirs}\.{leaf}", f"{ours}/{to}")
+        for theirs, ours in (
+            (r"features\.0\.1", "stem/bn"),
+            (_FIRST + r"\.0\.1", "{block}/depthwise_bn"),
+            (_FIRST + r"\.2", "{block}/project/bn"),
+            (_LATER + r"\.0\.1", "{block}/expand/bn"),
+            (_LATER + r"\.1\.1", "{block}/depthwise_bn"),
+            (_LATER + r"\.3", "{block}/project/bn"),
+            (_LAST + r"\.1", "last/bn"),
+        )
+        for leaf, to in (("weight", "scale"), ("bias", "bias"))
+    ),
 ]
+
+
+def _statistics(table: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those of a table's batch normalisations."""
+    return [
+        (pattern.replace("weight", f"running_{ours}"), path.replace("scale", ours))
+        for pattern, path in table
+        if path.endswith("scale")
+        for ours in ("mean", "var")
+    ]
+
 
 IGNORED = [
     (r"(?:embeddings\.)?mask_token", "masks patches in pretraining only"),
@@ -189,6 +229,12 @@ IGNORED = [
     (r".*\.num_batches_tracked", "a counter of training steps"),
 ]  # fmt: skip
 
+REFUSED = [
+    (r"(?:mobilenet_v2\.)?conv_stem\.first_conv\..*",
+     "a MobileNetV2 of transformers was trained with TensorFlow's padding (where the stride is 2, below and to the "
+     "right alone) and an epsilon of 0.001, with which the network here, torchvision's, would see other features; "
+     "import torchvision's mobilenet_v2"),
+]  # fmt: skip
 
 OTHER_HEADS = r"(?:dino_head|ibot_head|head|classifier|fc)\."  # where no table knows the name
 
@@ -197,7 +243,9 @@ TABLES = (
     *(("head", table) for table in (DEPTH_ANYTHING, DINOV2_HEAD, HUGGING_FACE_HEAD)),
     ("metric_bins", METRIC_BINS),
     ("resnet", RESNET),
-    ("resnet_statistics", RESNET_STATISTICS),
+    ("resnet_statistics", _statistics(RESNET)),
+    ("mobilenet", MOBILENET),
+    ("mobilenet_statistics", _statistics(MOBILENET)),
 )
 
 
@@ -208,17 +256,19 @@ def branch(name: str) -> tuple[str, str]:
 
 
 def place(name: str) -> tuple[str, str] | None:
-    """(part, path) of a published name, ("ignored", reason), or None for a name nobody published."""
+    """(part, path) of a published name, ("ignored" or "refused", reason), or None for a name nobody published."""
     bare = PREFIXES.sub("", name)
-    for pattern, reason in IGNORED:
-        if re.fullmatch(pattern, bare):
-            return "ignored", reason
+    for verdict, reasons in (("ignored", IGNORED), ("refused", REFUSED)):
+        for pattern, reason in reasons:
+            if re.fullmatch(pattern, bare):
+                return verdict, reason
     for part, table in TABLES:
         for pattern, path in table:
             if match := re.fullmatch(pattern, bare):
                 groups = match.groups()
-                mirrored = str(3 - int(groups[0])) if groups and groups[0].isdigit() else ""
-                return part, path.replace("{-0}", mirrored).format(*groups)
+                number = int(groups[0]) if groups and groups[0].isdigit() else 0
+                block = BLOCKS[number - 1] if "{block}" in path else ""
+                return part, path.replace("{-0}", str(3 - number)).format(*groups, block=block)
     if re.match(OTHER_HEADS, bare):
         return "ignored", "a head of another task"
     return None

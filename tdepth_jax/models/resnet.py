@@ -146,7 +146,7 @@ def _conv(width: int, size: int, stride: int, dtype: jnp.dtype, name: str, dilat
     )  # fmt: skip
 
 
-def first_kernel(rgb: Float[Array, "7 7 3 o"], channels: int) -> Float[Array, "7 7 c o"]:
+def first_kernel(rgb: Float[Array, "h w 3 o"], channels: int) -> Float[Array, "h w c o"]:
     """A first kernel for other inputs, from an RGB one (Monodepth2). k stacked RGB images get k copies divided by k;
     k stacked one-channel images (`channels` no multiple of 3) get k copies of the channels' mean divided by k. Equal
     images then give what one image gave."""

@@ -68,3 +68,13 @@ def of_encoder(prefix: str, folder: str | None, *, attention: bool) -> Mapping[s
             f"{folder}/resnet", fresh=fresh, statistics=f"{folder}/resnet_statistics", first="conv1/kernel"
         )
     }
+
+
+def of_mobilenet(prefix: str, folder: str | None) -> Mapping[str, Pretrained]:
+    """The import that a `MobileNetV2` under `prefix`, on images of any channels, starts from; none for None."""
+    if not folder:
+        return {}
+    weights = Pretrained(
+        f"{folder}/mobilenet", statistics=f"{folder}/mobilenet_statistics", first="stem/conv/kernel"
+    )
+    return {prefix: weights}

@@ -7,7 +7,8 @@ training. Nothing knows RGB from thermal but the normalisation of the image: `ca
 
 Published: both losses, L1-like training on measured depth with edge-aware smoothness of weight 0.001 (CaFNet's and
 LiRCDepth's; XD-RCDepth's own is not in our sources), depth up to 100 m, rasterised radar of nearest returns with depth,
-RCS and velocity as channels. Chosen here, for no source states it:
+RCS and velocity as channels, MobileNetV2's weights of ImageNet for image and for radar (LiRCDepth's). Chosen here, for
+no source states it:
 
 - saliency explains the mean of predicted depth, at the feature after the DASPP (1/8 of the image), which both networks
   have; maps are compared by cosine. The student's saliency is differentiated whole, gradients of gradients included;
@@ -35,7 +36,7 @@ from tdepth_jax.geometry import points, se3
 from tdepth_jax.losses import depth as depth_losses
 from tdepth_jax.losses import explainable, photometric
 from tdepth_jax.models.radar_camera import RadarCameraConfig, RadarCameraNet
-from tdepth_jax.systems import labelling, optimizers
+from tdepth_jax.systems import labelling, optimizers, pretrained
 from tdepth_jax.systems.base import Batch, Params, System, Term, Update, single
 from tdepth_jax.thermal import normalize
 
@@ -54,6 +55,8 @@ class Model:
     width: float = 1.0  # multiplies all channels; 1 is the published size
     blocks: int = 6  # of an encoder's stage at most; 6 is all of them
     film: str = "channel"  # of xd: channel | spatial
+    # MobileNetV2 for the student's image and radar: folder written by import_weights; None = random.
+    encoder_weights: str | None = None
     teacher_network: str = "cafnet"
     teacher_width: float = 1.0
     teacher_blocks: int = 6
@@ -141,6 +144,11 @@ def make(config: ConfigDict) -> System:
     """The system that a config describes."""
     model, settings = Model(**config.model), Settings(**config.system)
     name = settings.trains
+    if name == "teacher" and model.encoder_weights:
+        raise UserError(
+            "model.encoder_weights are a MobileNetV2, which the student starts from; with system.trains=teacher leave "
+            "them out"
+        )
     net = RadarCameraNet(model.teacher if name == "teacher" else model.student)
     master = RadarCameraNet(model.teacher)
     height, width = config.data.image_size
@@ -233,6 +241,10 @@ def make(config: ConfigDict) -> System:
         teacher=teacher if settings.tied else None,
         explain=explain,
         inherits=(r"teacher/.*",) if settings.tied else (),
+        pretrained={
+            **pretrained.of_mobilenet("student/encoder/image", model.encoder_weights),
+            **pretrained.of_mobilenet("student/encoder/radar", model.encoder_weights),
+        },
         scale="metric",
     )
 

@@ -124,6 +124,37 @@ def test_shapes_that_do_not_fit_each_other_are_named(tmp_path, name, array, sent
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture(scope="module")
+def mobilenet() -> dict[str, np.ndarray]:
+    return published("mobilenet_v2")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "sentence"),
+    [
+        ("features.5.conv.1.0.weight", None, "partial: MobileNetV2: stage2_1/depthwise/kernel missing"),
+        ("features.18.1.running_var", None, "partial: MobileNetV2: last/bn/var missing"),
+        ("features.3.conv.0.0.weight", (144, 24, 3, 3), r"stage1_1/expand/conv/kernel is \(3, 3, 24, 144\)"),
+        ("features.0.0.weight", (16, 3, 3, 3), r"stem/conv/kernel is \(3, 3, 3, 16\)"),  # of half the width
+        (
+            "features.1.conv.1.weight",
+            (16, 32),
+            "kernel is .16, 32.; the kernel of a convolution has four axes",
+        ),
+        ("features.19.0.weight", (8, 8, 1, 1), "1 arrays have names that no known file gives, 'features.19"),
+        ("mobilenet_v2.conv_stem.first_conv.convolution.weight", (32, 3, 3, 3), "TensorFlow's padding"),
+    ],
+)
+def test_other_mobilenets_are_refused(mobilenet, tmp_path, name, shape, sentence):
+    state = {k: v for k, v in mobilenet.items() if k != name}
+    state |= {} if shape is None else {name: np.zeros(shape, np.float32)}
+    save_file(state, tmp_path / "file")
+    with pytest.raises(UserError, match=sentence) as error:
+        import_weights(tmp_path / "file", output=tmp_path / "out")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
 def test_verify_compares_with_shipped_features_and_writes_nothing_else(tmp_path, monkeypatch):
     """Shipped here: the tiny network's features by the reference code, on that test's own picture."""
     stored = np.load(golden.FOLDER / "dinov2.npz")

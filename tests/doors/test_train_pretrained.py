@@ -11,9 +11,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from safetensors.numpy import save_file
-from tiny import WORLD, sentence
+from tiny import ROOT, WORLD, sentence
 
-from tdepth_jax import import_weights, train
+from tdepth_jax import config as configs
+from tdepth_jax import import_weights, systems, train
+from tdepth_jax.models import mobilenet
+from tdepth_jax.training import mesh, start
 from tdepth_jax.training.partition import flatten
 from tdepth_jax.training.restore import load_run
 
@@ -81,3 +84,41 @@ def test_a_backbone_that_does_not_fit_is_told_which_settings_do(data, imported, 
     assert "--config.model.vit_dim=24" in said
     absent = command(data, tmp_path / "new", imported, model__backbone_weights="weights/absent")
     assert "weights/absent/vit" in sentence(absent, capsys)
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """MobileNetV2 with an eighth of the channels at width 1."""
+    monkeypatch.setattr(mobilenet, "scaled", lambda count, width: count // 8)
+
+
+@pytest.mark.usefixtures("quick", "narrow")
+def test_a_radar_camera_student_starts_from_a_mobilenet(tmp_path, capsys):
+    """Both of its encoders: a one-channel image's first kernel is the mean over colours; radar's sees three maps."""
+    spec = json.loads(bytes(np.load(golden.FOLDER / "mobilenet_v2.npz")["spec"]))
+    file = golden.weights([(name, [n // 8 if n > 3 else n for n in shape]) for name, shape in spec])
+    save_file(file, tmp_path / "file")
+    import_weights.main([str(tmp_path / "file"), "-o", str(tmp_path / "tiny")])
+    said = capsys.readouterr().out
+    assert "classifier.1.weight: ignored, a head of another task" in said
+    assert "260 arrays used, 2 ignored, none missing" in said
+    assert "model settings: --config.model.width=1.0 --config.model.blocks=4" in said
+    flags = {"model.width": "1.0", "model.blocks": "4", "data.image_size": "32,32"}
+    flags |= {"model.encoder_weights": str(tmp_path / "tiny"), "optimizer.name": "sgd"}
+    config = configs.load(str(ROOT / "configs/world_xdrc_direct.py"), flags, systems.schema)
+    begun, _ = start.fresh(systems.make(config), mesh.make_mesh(configs.Mesh(data=1)), config)
+    said = capsys.readouterr().out
+    first = file["features.0.0.weight"].transpose(2, 3, 1, 0)
+    statistics = flatten(begun.mutable["batch_stats"])
+    # The stages end with features 1, 3, 6, 10, 13, 16 and 17, so 12 is the fifth's second block.
+    wanted = {
+        "stage4_1/depthwise/kernel": file["features.12.conv.1.0.weight"].transpose(2, 3, 1, 0),
+        "stage4_1/project/bn/bias": file["features.12.conv.3.bias"],
+        "stage4_1/project/bn/var": file["features.12.conv.3.running_var"],
+    }
+    for encoder in ("image", "radar"):
+        assert f"student/encoder/{encoder}: from " in said
+        wanted["stem/conv/kernel"] = first.mean(2, keepdims=True) if encoder == "image" else first
+        for path, array in wanted.items():
+            found = (begun.trainable | statistics)[f"student/encoder/{encoder}/{path}"]
+            np.testing.assert_allclose(found, array, rtol=1e-6, err_msg=path)

@@ -12,6 +12,8 @@ import pytest
 
 from tdepth_jax.models.convert import convert
 from tdepth_jax.models.depth import DepthConfig, DepthNet
+from tdepth_jax.models.mobilenet import MobileNetV2
+from tdepth_jax.models.radar_light import batch_norm
 from tdepth_jax.models.resize import bicubic_weights
 from tdepth_jax.models.resnet import VARIANTS, ResNet, first_kernel
 from tdepth_jax.models.vit import ViT, ViTConfig
@@ -133,6 +135,21 @@ def test_every_map_of_a_resnet(name):
     maps = jax.jit(ResNet(VARIANTS[name]).apply)(variables, golden.image((45, 67)))
     for i, ours in enumerate(maps):
         ours = np.asarray(ours[0, :, :, :: ours.shape[-1] // 8])
+        assert relative_error(ours, stored[f"map_{i}"]) < 1e-5, i
+
+
+def test_every_map_of_a_mobilenet():
+    imported, _, stored = load("mobilenet_v2")
+    assert [name for name, _ in imported.ignored] == ["classifier.1.weight", "classifier.1.bias"]
+    net = MobileNetV2(batch_norm(False, jnp.float32))  # the student's
+    variables = {
+        "params": imported.params["mobilenet"],
+        "batch_stats": imported.params["mobilenet_statistics"],
+    }
+    maps = jax.jit(net.apply)(variables, golden.image((45, 67)))
+    for i, ours in enumerate(maps):
+        ours = np.asarray(ours[0, :, :, :: ours.shape[-1] // 8])
+        assert stored[f"map_{i}"].std() > 0.1
         assert relative_error(ours, stored[f"map_{i}"]) < 1e-5, i
 
 

@@ -271,6 +271,22 @@ def resnets() -> None:
         )
 
 
+@torch.inference_mode()
+def mobilenet() -> None:
+    """torchvision's MobileNetV2 at full width; a few channels of the five maps that LiRCDepth reads."""
+    import torchvision
+
+    model = torchvision.models.mobilenet_v2(weights=None)
+    spec = fill(model)
+    x = torch.from_numpy(golden.image((45, 67))).permute(0, 3, 1, 2)
+    outputs = []
+    for i, layer in enumerate(model.features):
+        x = layer(x)
+        if i in (1, 3, 6, 10, 18):
+            outputs.append(x[0, :: x.shape[1] // 8].permute(1, 2, 0).numpy())
+    write("mobilenet_v2", spec, {}, {f"map_{i}": x for i, x in enumerate(outputs)})
+
+
 def files() -> None:
     """Small .pth files with what such files can hold: strides, shared storages, half precisions, parameters."""
     ramp = torch.arange(12.0)
@@ -299,6 +315,7 @@ if __name__ == "__main__":
     files()
     positions()
     backbones()
+    mobilenet()
     resnets()  # before Depth Anything's parts, whose image reading is mocked away with torchvision
     depth_anything()
     dinov2_heads()

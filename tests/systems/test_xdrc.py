@@ -71,6 +71,15 @@ def test_direct_training_has_no_teacher():
     assert system.updates[0].weights == {"depth": 1.0, "smooth": 0.001}
 
 
+def test_both_encoders_of_the_student_are_imported_and_none_of_the_teacher():
+    assert system_of().pretrained == {}
+    found = system_of(model__encoder_weights="weights/x").pretrained
+    assert found.keys() == {"student/encoder/image", "student/encoder/radar"}
+    assert {w.folder for w in found.values()} == {"weights/x/mobilenet"}
+    with pytest.raises(UserError, match="which the student starts from"):
+        system_of(model__encoder_weights="weights/x", system__trains="teacher")
+
+
 def test_what_trains_the_teacher_is_what_the_student_inherits():
     shapes = [
         flatten(jax.eval_shape(system_of(**said).init, jax.random.key(0))["params"])
