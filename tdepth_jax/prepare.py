@@ -54,7 +54,8 @@ def _add_common(p: argparse.ArgumentParser) -> None:
         "--format",
         default="array_record",
         choices=("array_record", "tfrecord"),
-        help="file format; both are read at random and checked by checksums (array_record)",
+        help="file format; both are read at random and checked by checksums; tfrecord is not compressed and takes"
+        " up to twice the room (array_record)",
     )
     p.add_argument("--overwrite", action="store_true", help="replace a data set prepared before")
     p.add_argument(

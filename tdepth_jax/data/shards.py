@@ -57,7 +57,7 @@ class ShardWriter:
             return tfrecord.TFRecordWriter(path)
         from array_record.python import array_record_module
 
-        return array_record_module.ArrayRecordWriter(str(path), "group_size:1,uncompressed")
+        return array_record_module.ArrayRecordWriter(str(path), "group_size:1,zstd:1")
 
     def write(self, data: bytes) -> None:
         if self._in_shard and self._in_shard + len(data) > self._shard_bytes:

@@ -129,21 +129,23 @@ def flip_points(points: Float[np.ndarray, "n k"], columns: list[str]) -> Float[n
 
 
 def resize_image(image: Shaped[np.ndarray, "h w *c"], size: Size) -> Shaped[np.ndarray, "h2 w2 *c"]:
-    """Area-weighted where both axes shrink, else bilinear; in float32, rounded, so 16-bit levels stay."""
+    """Area-weighted where both axes shrink, else bilinear; in float32, rounded, so 16-bit levels stay.
+
+    Of uint8, uint16 or float32 images.
+    """
     if image.shape[:2] == size:
         return image
-    resized = cv2.resize(image.astype(np.float32), size[::-1], interpolation=_interpolation(image, size))
-    if np.issubdtype(image.dtype, np.integer):
-        limits = np.iinfo(image.dtype)
-        return np.clip(np.rint(resized), limits.min, limits.max).astype(image.dtype)
-    return resized.astype(image.dtype)
+    # OpenCV mixes 8 bits in integers, up to a level off, and 16 bits in float32.
+    wide = image.astype(np.uint16) if image.dtype == np.uint8 else image
+    resized = cv2.resize(wide, size[::-1], interpolation=_interpolation(image, size))
+    return resized.astype(image.dtype, copy=False)
 
 
 def resize_nearest(array: Shaped[np.ndarray, "h w"], size: Size) -> Shaped[np.ndarray, "h2 w2"]:
     """The value of the pixel whose area holds the new pixel's centre."""
     rows = ((np.arange(size[0]) + 0.5) * (array.shape[0] / size[0])).astype(np.intp)
     columns = ((np.arange(size[1]) + 0.5) * (array.shape[1] / size[1])).astype(np.intp)
-    return array[rows[:, None], columns]
+    return array[rows].take(columns, axis=1)
 
 
 def resize_valid(

@@ -79,7 +79,7 @@ def test_images_are_stored_as_files_that_others_open():
     np.testing.assert_array_equal(depth, np.round(frame["thermal/depth"] * 256))
 
 
-def test_encoded_images_are_taken_as_they_are():
+def test_a_jpeg_is_taken_as_it_is():
     noise = toy_frame()["rgb/image"]
     jpeg = cv2.imencode(".jpg", noise)[1].tobytes()
     data = records.encode(toy_frame(**{"rgb/image": jpeg}), FEATURES)
@@ -88,6 +88,17 @@ def test_encoded_images_are_taken_as_they_are():
     assert records.decode(data, {"rgb/image"})["rgb/image"].shape == noise.shape
     assert records.image_size(data, "rgb/image") == noise.shape[:2]
     assert records.image_size(data, "thermal/image") == (12, 16)
+
+
+@pytest.mark.parametrize("key", ["rgb/image", "thermal/image"])
+def test_a_png_however_written_is_stored_as_its_array_is(key):
+    """Compressed little or much, with any row filter: not deflated, for the shards do that better."""
+    frame = toy_frame()
+    image = frame[key][..., ::-1] if key == "rgb/image" else frame[key]
+    for level, row_filter in ((1, cv2.IMWRITE_PNG_FILTER_PAETH), (9, cv2.IMWRITE_PNG_FILTER_NONE)):
+        how = [cv2.IMWRITE_PNG_COMPRESSION, level, cv2.IMWRITE_PNG_FILTER, row_filter]
+        png = cv2.imencode(".png", image, how)[1].tobytes()
+        assert records.encode(frame | {key: png}, FEATURES) == records.encode(frame, FEATURES)
 
 
 def test_the_same_frame_gives_the_same_bytes():
