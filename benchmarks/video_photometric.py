@@ -51,7 +51,7 @@ def errors(run: Run, source: sources.FrameSource) -> tuple[float, float, float]:
             seed=0,
             augment=pipeline.Augment(flip=False, scale_crop=1.0),
         ) as batches:
-            count = len(sources.snippet_centres(source.table, system.offsets))
+            count = len(source.snippet_centres(system.offsets))
             some = [next(batches) for _ in range(count)]
         found.append(evaluator.self_scores(terms, some)["photometric"] / len(reprojection.PAIRS))
     return tuple(found)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tdepth_jax.data import records, transforms
-from tdepth_jax.data.sources import FrameSource, snippet_centres
+from tdepth_jax.data.sources import FrameSource
 from tdepth_jax.data.transforms import Augment, Size, View, draw_view, full_view
 from tdepth_jax.errors import UserError
 
@@ -43,9 +43,9 @@ class Snippets:
         offsets = tuple(int(offset) for offset in offsets)
         if 0 not in offsets or len(set(offsets)) != len(offsets):
             raise UserError(f"a snippet's offsets must be different and hold 0, not {offsets}")
-        centres = snippet_centres(source.table, offsets)
+        centres = source.snippet_centres(offsets)
         if not len(centres):
-            longest = int(source.table["index"].max()) + 1 if len(source) else 0
+            longest = int(source.places.max()) + 1 if len(source) else 0
             raise UserError(
                 f"{source.name}/{source.split} has no snippet with offsets {offsets}: its longest sequence has "
                 f"{longest} frames; prepare longer sequences or choose smaller offsets"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tdepth_jax.data.sources import FrameSource, snippet_centres
+from tdepth_jax.data.sources import FrameSource
 from tdepth_jax.errors import UserError
 from tdepth_jax.thermal import faults, recording
 
@@ -46,13 +46,13 @@ def look(source: FrameSource, offsets: Sequence[int], *, most: int = LOOKED_AT) 
     The outermost, because a snippet teaches if any of its pairs does. Images smaller than `faults.LEAST_SIDE` are not
     judged.
     """
-    centres = snippet_centres(source.table, offsets)
+    centres = source.snippet_centres(offsets)
     picked = centres[np.unique(np.linspace(0, len(centres) - 1, min(most, len(centres))).astype(int))]
     stood: dict[str, list[bool]] = {}
     for centre in picked:
         found = _stands(source, int(centre) + min(offsets), int(centre) + max(offsets))
         if found is not None:
-            stood.setdefault(str(source.table[centre]["sequence"]), []).append(found)
+            stood.setdefault(source.sequence(int(centre)), []).append(found)
     every = [one for several in stood.values() for one in several]
     parked = tuple(name for name, several in stood.items() if all(several) and len(several) >= PARKED)
     return Movement(len(every), sum(every), parked)
@@ -66,7 +66,7 @@ def check(source: FrameSource, offsets: Sequence[int]) -> str:
         video at all.
     """
     where = f"{source.name} ({source.split})"
-    if not source.table["index"].any():
+    if not source.places.any():
         raise UserError(
             f"{where} holds stills, every sequence is a single frame, and this method learns from motion; prepare "
             "video (without --stills), or train a method that looks at single frames"

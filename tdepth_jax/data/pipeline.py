@@ -15,7 +15,7 @@ from typing import Any
 import grain
 import numpy as np
 
-from tdepth_jax.data.examples import Singles, Snippets, Viewed
+from tdepth_jax.data.examples import Example, Singles, Snippets, Viewed
 from tdepth_jax.data.sources import FrameSource
 from tdepth_jax.data.transforms import Augment
 from tdepth_jax.errors import UserError
@@ -138,8 +138,11 @@ def eval_batches(
         raise UserError(f"{source.name}/{source.split} holds no frames to evaluate")
     local = batch_size // hosts
     count = -(-len(singles) // batch_size)
-    numbers = [i * batch_size + host * local + j for i in range(count) for j in range(local)]
-    data = grain.MapDataset.source(numbers).map(singles.__getitem__)
+
+    def single(i: int) -> Example:
+        return singles[i // local * batch_size + host * local + i % local]
+
+    data = grain.MapDataset.range(count * local).map(single)
     return _iterate(data.batch(local, batch_fn=_stack_of(source)), workers, threads)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
+import resource
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +19,7 @@ from tdepth_jax.errors import UserError
 
 FORMATS = ("array_record", "tfrecord")
 SHARD_BYTES = 256 * 2**20
+OTHER_FILES = 1024  # that a process may have open besides its shards: the usual limit
 MEND = "copy the file again, or prepare the data set again with --overwrite"
 
 
@@ -31,15 +35,13 @@ def shard_name(dataset: str, split: str, suffix: str, shard: int, shards: int) -
 class ShardWriter:
     """Writes the records of one split, in order, to as many shards as `shard_bytes` asks.
 
-    A split without a record still gets one empty shard. `positions` has (shard, offset) per record: a byte
-    offset in a TFRecord file, the number of the record in an ArrayRecord file.
+    A split without a record still gets one empty shard.
     """
 
     def __init__(
         self, folder: Path, dataset: str, split: str, suffix: str, shard_bytes: int = SHARD_BYTES
     ) -> None:
         self.folder, self.dataset, self.split, self.suffix = folder, dataset, split, suffix
-        self.positions: list[tuple[int, int]] = []
         self.lengths: list[int] = []  # of the shards, in records
         self.bytes = 0
         self._shard_bytes = shard_bytes
@@ -59,15 +61,20 @@ class ShardWriter:
 
         return array_record_module.ArrayRecordWriter(str(path), "group_size:1,zstd:1")
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> dict[str, int]:
+        """Returns where the record is: its shard, its number in that, and its offset (see `index.Index`)."""
         if self._in_shard and self._in_shard + len(data) > self._shard_bytes:
             self._file.close()
             self._file = self._open()
-        at = self._file.write(data)
-        self.positions.append((len(self.lengths) - 1, self.lengths[-1] if at is None else at))
+        offset, number = self._file.write(data), self.lengths[-1]
         self.lengths[-1] += 1
         self._in_shard += len(data)
         self.bytes += len(data)
+        return {
+            "shard": len(self.lengths) - 1,
+            "number": number,
+            "offset": number if offset is None else offset,
+        }
 
     def finish(self) -> list[Path]:
         """Closes the files and gives them the names that their number decides."""
@@ -80,10 +87,12 @@ class ShardWriter:
 
 
 class ShardReader:
-    """Random access to records by (shard, offset, length). Picklable; opens files once per process."""
+    """Random access to records by (shard, offset, length). Picklable; opens files once per process, and keeps them
+    open."""
 
     def __init__(self, paths: Sequence[Path], suffix: str) -> None:
         self.paths, self.suffix = tuple(paths), suffix
+        _allow_open_files(len(self.paths))
         self._open: dict[int, Any] = {}
         self._lock = threading.Lock()
 
@@ -124,6 +133,15 @@ class ShardReader:
             raise BadShard(_riegeli_sentence(path, record, error)) from error
 
 
+def _allow_open_files(count: int) -> None:
+    """Raises this process's own limit to what `count` files more need, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + OTHER_FILES if hard == resource.RLIM_INFINITY else min(count + OTHER_FILES, hard)
+    if soft not in (resource.RLIM_INFINITY, hard) and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # macOS says "unlimited" of a limit that it has
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def open_shard(path: Path, suffix: str) -> Any:
     """A file descriptor (TFRecord) or a reader (ArrayRecord) of an existing file."""
     try:
@@ -136,6 +154,11 @@ def open_shard(path: Path, suffix: str) -> Any:
             str(path), "readahead_buffer_size:0", file_reader_buffer_size=32768
         )
     except OSError as error:
+        if error.errno == errno.EMFILE:
+            raise UserError(
+                f"{path}: cannot be opened, for this process may open no more files; raise its limit (ulimit -n) above "
+                "the number of the data set's files"
+            ) from error
         raise UserError(f"{path}: cannot be opened ({error.strerror}); {MEND}") from error
 
 
@@ -153,23 +176,21 @@ def locate(
     `expected` are the shards' lengths that dataset_info.json states. Whatever is wrong goes to `on_bad`; when
     that returns, the records that can be found are kept. Lengths are 0 for ArrayRecord, which needs none.
     """
-    found: list[tuple[int, int, int, int]] = []
+    found: list[np.ndarray] = []
     for shard, (path, wanted) in enumerate(zip(paths, expected, strict=True)):
         size = path.stat().st_size
         if suffix == "tfrecord":
             seen = tfrecord.scan(path)
             count = len(seen.offsets)
-            found += [
-                (shard, int(at), int(n), i)
-                for i, (at, n) in enumerate(zip(seen.offsets, seen.lengths, strict=True))
-            ]
+            found.append(np.stack([np.full(count, shard), seen.offsets, seen.lengths, np.arange(count)]))
             if seen.problem is not None:
                 what = f"record {count} (byte offset {seen.problem.offset}) {seen.problem}"
                 on_bad(BadShard(f"{path}: {what}; {MEND}"))
                 continue
         else:
             count = open_shard(path, suffix).num_records()
-            found += [(shard, i, 0, i) for i in range(count)]
+            numbers = np.arange(count)
+            found.append(np.stack([np.full(count, shard), numbers, np.zeros_like(numbers), numbers]))
         if count != wanted:
             if size == 0:
                 what = f"is an empty file (0 bytes) where {wanted} records should be"
@@ -184,5 +205,5 @@ def locate(
                     f"holds {count} records where dataset_info.json says {wanted}; the rest{end} is missing"
                 )
             on_bad(BadShard(f"{path}: {what}; {MEND}"))
-    columns = np.array(found, np.int64).reshape(-1, 4)
-    return columns[:, 0].astype(np.int32), columns[:, 1], columns[:, 2], columns[:, 3].astype(np.int32)
+    columns = np.concatenate([np.zeros((4, 0), np.int64), *found], axis=1)
+    return columns[0].astype(np.int32), columns[1], columns[2], columns[3].astype(np.int32)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import pkgutil
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class FrameSource:
 
     Attributes:
       name, split: of the data set.
-      table: structured array, one row per frame: sequence, index, timestamp_ns, condition.
+      table: structured array, one row per frame: sequence, index, timestamp_ns, condition. Large, and made when first
+        asked for; training does without.
       features: the keys that its frames have.
       metadata: the data set's facts (sensor, depth_scale, radar_columns, label_names, conditions).
       fingerprint: a hash of the records; the same for either file format.
@@ -61,6 +62,19 @@ class FrameSource:
     @property
     def table(self) -> np.ndarray:
         return self._index.table
+
+    @property
+    def places(self) -> np.ndarray:
+        """int32, the frames' places within their sequences."""
+        return self._index.index
+
+    def sequence(self, i: int) -> str:
+        """The name of frame `i`'s sequence."""
+        return self._index.sequences[self._index.sequence[i]]
+
+    def snippet_centres(self, offsets: Sequence[int]) -> np.ndarray:
+        """See `snippet_centres`."""
+        return snippet_centres({"sequence": self._index.sequence, "index": self._index.index}, offsets)
 
     def __getitem__(self, i: int) -> records.Frame:
         return self.read(i)
@@ -184,7 +198,7 @@ def open_split(
     paths, expected = [path for path, _ in present], [count for _, count in present]
     index = _open_index(folder, split, paths, suffix, expected, on_bad, metadata, skip_corrupt)
     if conditions:
-        for word in set(conditions) - set(there := index.table["condition"].tolist()):
+        for word in set(conditions) - set(there := index.conditions):
             raise UserError(
                 f"{folder}: no frame of {split} is of the condition {word!r} ({whole}); {nearest(word, set(there))}"
             )
@@ -288,19 +302,22 @@ def _read_json(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def snippet_centres(table: np.ndarray, offsets: Sequence[int]) -> np.ndarray:
+def snippet_centres(table: Mapping[str, np.ndarray] | np.ndarray, offsets: Sequence[int]) -> np.ndarray:
     """The frames that can be a snippet's centre: every offset lies in the same sequence, without a gap.
+
+    Args:
+      table: "sequence", names or numbers, and "index" of all frames.
 
     Returns:
       int64 record numbers, ascending.
     """
-    n = len(table)
-    centres = np.arange(n, dtype=np.int64)
+    sequence, index = table["sequence"], table["index"]
+    n = len(index)
     good = np.ones(n, bool)
     for offset in offsets:
-        other = centres + offset
-        inside = (other >= 0) & (other < n)
-        other = np.clip(other, 0, max(n - 1, 0))
-        good &= inside & (table["sequence"][other] == table["sequence"])
-        good &= table["index"][other] == table["index"] + offset
-    return centres[good]
+        # Frames i of the slice `here` have their i + offset in the slice `there`; the others have none.
+        here = slice(max(0, -offset), max(0, n - max(0, offset)))
+        there = slice(here.start + offset, here.stop + offset)
+        good[: here.start] = good[here.stop :] = False
+        good[here] &= (sequence[here] == sequence[there]) & (index[there] - index[here] == offset)
+    return np.flatnonzero(good)

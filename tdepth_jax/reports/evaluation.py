@@ -321,7 +321,7 @@ def _without_truth(run: Run, source: Any, dataset: str, split: str, request: Req
 def _own_losses(run: Run, source: Any, request: Request) -> dict[str, float]:
     """The loss terms of the run's first update over snippets of the split, without augmentation."""
     offsets, size = run.system.offsets, request.batch_size or run.config.eval.batch_size
-    count = len(sources.snippet_centres(source.table, offsets))
+    count = len(source.snippet_centres(offsets))
     size = min(size, count)
     if not count:
         return {}

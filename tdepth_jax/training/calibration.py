@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float
 
 from tdepth_jax.data.pipeline import train_iterator
-from tdepth_jax.data.sources import snippet_centres
 from tdepth_jax.data.transforms import Augment, resize_intrinsics
 from tdepth_jax.geometry import intrinsics
 from tdepth_jax.systems.base import System
@@ -86,7 +85,7 @@ def _rotations(
     """Predicted rotations between neighbouring frames, of snippets drawn from the whole split."""
     assert system.motion is not None
     motion = jax.jit(system.motion)
-    count = min(len(snippet_centres(source.table, (0, 1))), MOST_PAIRS)
+    count = min(len(source.snippet_centres((0, 1))), MOST_PAIRS)
     if not count:
         return np.zeros((0, 3, 3))
     turns = []

@@ -142,8 +142,7 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder):
         return tfds.core.SplitDict(infos)
 
     def _write_split(self, writer: ShardWriter, split: str, specs: Sequence[Any], encoder: Encoder) -> Index:
-        rows: list[tuple[str, int, int, str]] = []
-        lengths, crcs, numbers, seen = [], [], [], set()
+        made, seen = index_file.IndexWriter(), set()
         self._progress(split, 0)
         for encoded in encoder.sequences(specs):
             previous: tuple[str, int] | None = None
@@ -155,25 +154,11 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder):
                     raise UserError(f"{self.name}/{split}: frame {row[:2]} came where {expected} belongs")
                 previous = expected
                 seen.add(row[0])
-                writer.write(data)
-                rows.append(row)
-                lengths.append(len(data))
-                crcs.append(index_file.data_crc(data))
-                numbers.append(writer.lengths[-1] - 1)
-                self._progress(split, len(rows))
-        if not rows:
+                made.add(row, data, **writer.write(data))
+                self._progress(split, len(made))
+        if not len(made):
             raise UserError(f"{self.name}/{split}: no frame came out of its {len(specs)} sequences")
-        paths = writer.finish()
-        shard, offset = np.array(writer.positions, np.int64).reshape(-1, 2).T
-        return Index(
-            index_file.make_table(rows),
-            shard.astype(np.int32),
-            offset,
-            np.array(lengths, np.int64),
-            np.array(crcs, np.uint32),
-            np.array(numbers, np.int32),
-            index_file.file_sizes(paths),
-        )
+        return made.finish(writer.finish())
 
     # Preparing.
 
@@ -271,9 +256,7 @@ def tfds_features(keys: frozenset[str] | set[str], radar_columns: int) -> tfds.f
 
 
 def _summary(split: str, index: Index, size: int) -> SplitSummary:
-    sequences = np.unique(index.table["sequence"])
-    conditions = dict.fromkeys(index.table["condition"].tolist())
-    return SplitSummary(split, len(sequences), len(index), size, tuple(conditions))
+    return SplitSummary(split, len(index.sequences), len(index), size, index.conditions)
 
 
 def _replace(temporary: Path, final: Path) -> None:
