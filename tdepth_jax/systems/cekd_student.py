@@ -154,7 +154,7 @@ def make(config: ConfigDict) -> System:
         classes=settings.classes,
         teacher=teacher if settings.taught else None,
         panels=labelling.panels(outputs, settings),
-        pretrained=pretrained.of_encoder(
+        pretrained=pretrained.of_resnet(
             "student/thermal", model.encoder_weights, attention=model.last == "attention"
         ),
         inherits=(r"teacher/.*",) if settings.taught else (),

@@ -89,7 +89,7 @@ def _pretrained(model: Model) -> dict[str, pretrained.Pretrained]:
     encoders = ("teacher/thermal", "teacher/rgb") if model.rgb else ("teacher/thermal",)
     found: dict[str, pretrained.Pretrained] = {}
     for prefix in encoders:
-        found |= pretrained.of_encoder(prefix, model.encoder_weights, attention=model.last == "attention")
+        found |= pretrained.of_resnet(prefix, model.encoder_weights, attention=model.last == "attention")
     return found
 
 

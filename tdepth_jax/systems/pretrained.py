@@ -47,15 +47,7 @@ def of_depth_net(prefix: str, folder: str | None, *, output: str) -> Mapping[str
     return found
 
 
-def of_resnet(prefix: str, folder: str | None) -> Mapping[str, Pretrained]:
-    """The import that a `ResNet` under `prefix` starts from; none for None."""
-    if not folder:
-        return {}
-    weights = Pretrained(f"{folder}/resnet", statistics=f"{folder}/resnet_statistics", first="conv1/kernel")
-    return {prefix: weights}
-
-
-def of_encoder(prefix: str, folder: str | None, *, attention: bool) -> Mapping[str, Pretrained]:
+def of_resnet(prefix: str, folder: str | None, *, attention: bool = False) -> Mapping[str, Pretrained]:
     """The ResNet under `prefix`, on images of any channels, from an import of torchvision's; none for None.
 
     An `attention` stage in place of the last one has no counterpart there and starts random.
@@ -63,11 +55,9 @@ def of_encoder(prefix: str, folder: str | None, *, attention: bool) -> Mapping[s
     if not folder:
         return {}
     fresh = (r"layer4.*",) if attention else ()
-    return {
-        prefix: Pretrained(
-            f"{folder}/resnet", fresh=fresh, statistics=f"{folder}/resnet_statistics", first="conv1/kernel"
-        )
-    }
+    statistics = f"{folder}/resnet_statistics"
+    weights = Pretrained(f"{folder}/resnet", fresh=fresh, statistics=statistics, first="conv1/kernel")
+    return {prefix: weights}
 
 
 def of_mobilenet(prefix: str, folder: str | None) -> Mapping[str, Pretrained]:

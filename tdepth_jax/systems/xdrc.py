@@ -60,6 +60,9 @@ class Model:
     teacher_network: str = "cafnet"
     teacher_width: float = 1.0
     teacher_blocks: int = 6
+    # ResNets for the teacher, likewise: a 34 for its image, an 18 for either stage of its radar.
+    teacher_image_weights: str | None = None
+    teacher_radar_weights: str | None = None
     max_depth: float = 100.0  # metres
     dtype: str = "auto"  # of the networks' products: float32 | bfloat16 | auto (bfloat16 on GPU and TPU)
 
@@ -144,11 +147,7 @@ def make(config: ConfigDict) -> System:
     """The system that a config describes."""
     model, settings = Model(**config.model), Settings(**config.system)
     name = settings.trains
-    if name == "teacher" and model.encoder_weights:
-        raise UserError(
-            "model.encoder_weights are a MobileNetV2, which the student starts from; with system.trains=teacher leave "
-            "them out"
-        )
+    _check_weights(model, settings)
     net = RadarCameraNet(model.teacher if name == "teacher" else model.student)
     master = RadarCameraNet(model.teacher)
     height, width = config.data.image_size
@@ -244,9 +243,30 @@ def make(config: ConfigDict) -> System:
         pretrained={
             **pretrained.of_mobilenet("student/encoder/image", model.encoder_weights),
             **pretrained.of_mobilenet("student/encoder/radar", model.encoder_weights),
+            **pretrained.of_resnet("teacher/encoder/image", model.teacher_image_weights),
+            **pretrained.of_resnet("teacher/encoder/stage1/radar", model.teacher_radar_weights),
+            **pretrained.of_resnet("teacher/encoder/stage2", model.teacher_radar_weights),
         },
         scale="metric",
     )
+
+
+def _check_weights(model: Model, settings: Settings) -> None:
+    """What is not trained starts from no import: a student's teacher comes from its run."""
+    owner = {
+        "encoder_weights": "student",
+        "teacher_image_weights": "teacher",
+        "teacher_radar_weights": "teacher",
+    }
+    for name, trained in owner.items():
+        if getattr(model, name) and settings.trains != trained:
+            raise UserError(
+                f"model.{name} are what the {trained} starts from; with system.trains={settings.trains} leave them out"
+            )
+    if (model.teacher_image_weights or model.teacher_radar_weights) and model.teacher_network != "cafnet":
+        raise UserError(
+            "model.teacher_image_weights and teacher_radar_weights are ResNets, which teacher_network=cafnet alone has"
+        )
 
 
 def explained(

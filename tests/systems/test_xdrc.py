@@ -17,6 +17,8 @@ from tdepth_jax.systems import xdrc
 from tdepth_jax.training import state
 from tdepth_jax.training.partition import flatten
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 SIZE = (32, 64)
 SMALL = {
     "data.image_size": SIZE, "model.width": 0.125, "model.blocks": 1, "model.teacher_network": "xd",
@@ -71,13 +73,28 @@ def test_direct_training_has_no_teacher():
     assert system.updates[0].weights == {"depth": 1.0, "smooth": 0.001}
 
 
-def test_both_encoders_of_the_student_are_imported_and_none_of_the_teacher():
-    assert system_of().pretrained == {}
-    found = system_of(model__encoder_weights="weights/x").pretrained
-    assert found.keys() == {"student/encoder/image", "student/encoder/radar"}
-    assert {w.folder for w in found.values()} == {"weights/x/mobilenet"}
-    with pytest.raises(UserError, match="which the student starts from"):
-        system_of(model__encoder_weights="weights/x", system__trains="teacher")
+def test_who_is_trained_starts_from_the_imports_that_the_config_names():
+    """At places that there are, all of which the import fills but for what its first convolution leaves open."""
+    student = {"model__encoder_weights": "weights/x"}
+    teacher = {"model__teacher_image_weights": "weights/x", "model__teacher_radar_weights": "weights/y"}
+    large = {"model__teacher_network": "cafnet"}
+    assert system_of().pretrained == system_of(system__trains="teacher").pretrained == {}
+    cases = (
+        ("student", student, {"image": "x/mobilenet", "radar": "x/mobilenet"}),
+        ("teacher", teacher, {"image": "x/resnet", "stage1/radar": "y/resnet", "stage2": "y/resnet"}),
+    )
+    for trained, said, folders in cases:
+        system = system_of(**said, **large, system__trains=trained)
+        wanted = {f"{trained}/encoder/{at}": f"weights/{folder}" for at, folder in folders.items()}
+        assert {at: weights.folder for at, weights in system.pretrained.items()} == wanted
+        params = flatten(jax.eval_shape(system.init, jax.random.key(0))["params"])
+        assert all(f"{at}/{weights.first}" in params for at, weights in system.pretrained.items())
+        for name in said:
+            other = "teacher" if trained == "student" else "student"
+            with pytest.raises(UserError, match=f"what the {trained} starts from"):
+                system_of(**{name: "weights/x"}, **large, system__trains=other)
+    with pytest.raises(UserError, match="teacher_network=cafnet"):
+        system_of(**teacher, system__trains="teacher")
 
 
 def test_what_trains_the_teacher_is_what_the_student_inherits():
