@@ -3,9 +3,9 @@
   python benchmarks/models_inference.py --torch VENV/bin/python [--backbone vits] [--size 518,518] [--batch 4]
 
 With tdepth_jax installed; VENV has torch and transformers. Both networks are loaded and warmed up, then take turns, one
-batch each, on the same cores (taskset) and threads: what else the machine does meets both alike. Prints the medians, and
-median and quartiles of the ratio of neighbouring runs, in wall time and in CPU time. transformers' network has a mask token
-and a first residual unit more, which it does not use.
+batch each, on the same cores (taskset) and threads: what else the machine does meets both alike. Prints the medians,
+and median and quartiles of the ratio of neighbouring runs, in wall time and in CPU time. transformers' network has a
+mask token and a first residual unit more, which it does not use.
 """
 
 from __future__ import annotations
