@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import cv2
 import grain
 import numpy as np
 
@@ -173,6 +174,7 @@ class _Stack:
 
 
 def _iterate(data: grain.MapDataset, workers: int, threads: int) -> Batches:
+    cv2.setNumThreads(1)  # images are small, and threads there are already: OpenCV's own would wait for each other
     options = grain.ReadOptions(num_threads=max(threads, 0), prefetch_buffer_size=max(2, threads))
     iterable = data.to_iter_dataset(options)
     if workers:

@@ -279,7 +279,7 @@ def _decode_value(
     if not data:
         return None
     image = _decode_image(key, field, data)
-    return image.astype(np.float32) * np.float32(depth_scale) if field.kind == "depth" else image
+    return np.multiply(image, np.float32(depth_scale), dtype=np.float32) if field.kind == "depth" else image
 
 
 def _decode_image(key: str, field: Field, data: bytes) -> np.ndarray:
