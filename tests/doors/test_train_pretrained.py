@@ -20,6 +20,8 @@ from tdepth_jax.training import mesh, start
 from tdepth_jax.training.partition import flatten
 from tdepth_jax.training.restore import load_run
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory) -> pathlib.Path:

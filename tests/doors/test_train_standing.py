@@ -8,6 +8,8 @@ from tiny import TINY, WORLD, sentence
 
 from tdepth_jax import train
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 def still(count):
     rng = np.random.default_rng(5)
