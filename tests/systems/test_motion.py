@@ -7,6 +7,8 @@ import pytest
 from tdepth_jax import config as configs
 from tdepth_jax import systems
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 SMALL = {
     "data.image_size": (32, 40), "model.backbone": "custom", "model.vit_dim": 16, "model.vit_depth": 4,
     "model.vit_heads": 2, "model.vit_patch": 8, "model.vit_pos_grid": 4, "model.dpt_channels": (4, 8, 8, 8),
