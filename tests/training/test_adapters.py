@@ -16,6 +16,8 @@ from tdepth_jax.models.depth import DepthConfig, DepthNet
 from tdepth_jax.systems.base import System, Update
 from tdepth_jax.training import flops, state, step
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 TINY = DepthConfig(
     backbone="custom", vit_dim=32, vit_depth=4, vit_heads=2, vit_patch=8, vit_pos_grid=4, dpt_channels=(4, 4, 8, 8),
     dpt_features=8, dpt_stride=4, lora_rank=2, conv_adapter_width=3, dtype="float32",
