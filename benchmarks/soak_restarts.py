@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     flags = parser().parse_args(argv)
     SERVER.set_forkserver_preload(PRELOAD)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}"
     dice = random.Random(flags.seed)
     with tempfile.TemporaryDirectory(dir=flags.scratch) as scratch:
         folder = pathlib.Path(scratch)

@@ -2,10 +2,13 @@
 
 import jax
 import numpy as np
+import pytest
 
 from tdepth_jax import config as configs
 from tdepth_jax import systems
 from tdepth_jax.training import state, step
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
 
 SMALL = {
     "data.image_size": (32, 40), "model.backbone": "custom", "model.vit_dim": 16, "model.vit_depth": 4,
