@@ -35,7 +35,8 @@ FREE_KEYS = (
 def enable_compilation_cache() -> None:
     """Keeps compiled programs between runs, in a folder only this user can write: its entries are executed.
 
-    TDEPTH_COMPILATION_CACHE names another folder, or is "off".
+    TDEPTH_COMPILATION_CACHE names another folder, or is "off". What compiles within a second is not kept, unless JAX's
+    own JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS says otherwise.
     """
     choice = os.environ.get("TDEPTH_COMPILATION_CACHE", "")
     if choice == "off":
@@ -49,7 +50,6 @@ def enable_compilation_cache() -> None:
             "or name another folder in TDEPTH_COMPILATION_CACHE (or 'off')"
         )
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 def claim_workdir(folder: Any, config: ConfigDict, *, accept_changes: bool) -> list[str]:

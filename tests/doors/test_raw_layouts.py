@@ -21,6 +21,8 @@ from tdepth_jax import evaluate, import_weights, prepare, train
 from tdepth_jax.data.datasets import ms2
 from tdepth_jax.training import stop
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 SMALL = {
     "data.image_size": "32,40", "model.dpt_channels": "4,8,8,8", "model.dpt_features": "8",
     "model.pose_widths": "8,8,8", "system.interval": "1", "train.steps": "4", "train.batch_size": "2",
