@@ -174,7 +174,7 @@ class _Stack:
 
 
 def _iterate(data: grain.MapDataset, workers: int, threads: int) -> Batches:
-    cv2.setNumThreads(1)  # images are small, and threads there are already: OpenCV's own would wait for each other
+    cv2.setNumThreads(1)  # there are threads already, and OpenCV's own would wait for each other
     options = grain.ReadOptions(num_threads=max(threads, 0), prefetch_buffer_size=max(2, threads))
     iterable = data.to_iter_dataset(options)
     if workers:
