@@ -7,6 +7,8 @@ import pytest
 from tdepth_jax.data import world
 from tdepth_jax.geometry import rig, warp
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 F, SIZE = 40.0, (24, 40)
 K = np.array([[[F, 0, 19.5], [0, F, 11.5], [0, 0, 1]]], np.float32)
 NEAR, FAR = 5.0, 10.0

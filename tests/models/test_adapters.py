@@ -15,6 +15,8 @@ from tdepth_jax.errors import UserError
 from tdepth_jax.models.adapters import AdapterConfig, merge_lora
 from tdepth_jax.models.vit import VARIANTS, ViT, ViTConfig
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 TINY = ViTConfig(dim=24, depth=2, heads=2, patch=4, registers=2, pos_grid=3)
 BOTH = AdapterConfig(lora_rank=3, lora_on=("q", "v", "fc1", "proj"), conv_width=4)
 IMAGE = np.random.default_rng(0).standard_normal((2, 12, 20, 3)).astype(np.float32)

@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 import models_golden as golden
 import numpy as np
+import pytest
 
 from tdepth_jax.models import confidence
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 SMALL = (4, 8, 8, 8, 8)
 
