@@ -18,6 +18,8 @@ from tdepth_jax.models.resnet import VARIANTS, ResNet
 from tdepth_jax.thermal import normalize
 from tdepth_jax.training import mesh, partition, start, state, step
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 SMALL = {
     "data.image_size": (64, 80), "model.backbone": "custom", "model.vit_dim": 16, "model.vit_depth": 4,
     "model.vit_heads": 2, "model.vit_patch": 8, "model.vit_pos_grid": 4, "model.dpt_channels": (4, 8, 8, 8),
