@@ -10,13 +10,7 @@ os.environ.setdefault("TDEPTH_COMPILATION_CACHE", "off")
 # Where a test has such a cache, its runs are tiny and many: what compiles in a tenth of a second is worth keeping.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
-import jaxlib.version
 import pytest
-
-# XLA's older emitters of fused loops: on a CPU they compile a training step in about half the time of the newer ones.
-# A process that names a flag which its XLA does not know is ended, and this one is not for ever.
-SOONER = "--xla_cpu_use_fusion_emitters=false" if jaxlib.version.__version_info__ < (0, 11) else ""
-os.environ["XLA_FLAGS"] = f"{SOONER} {os.environ.get('XLA_FLAGS', '')}"
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 

@@ -46,7 +46,7 @@ def door(world, cache):
         command = [sys.executable, "-m", "tdepth_jax.train", "--config=configs/world_stage1.py"]
         command += [f"--workdir={workdir}", *flags, *(f"--config.{k}={v}" for k, v in settings.items())]
         surroundings = os.environ | {
-            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
             "TDEPTH_COMPILATION_CACHE": str(cache),
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         }

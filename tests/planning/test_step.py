@@ -31,7 +31,7 @@ def compiled(name: str, *more: str) -> dict:
     config, said = TINY[name]
     quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     surroundings = os.environ | {
-        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8 {quick}",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {quick}",
         "PYTHONPATH": str(ROOT),
     }
     done = subprocess.run(

@@ -17,7 +17,6 @@ from tdepth_jax.systems import xdrc
 from tdepth_jax.training import state
 from tdepth_jax.training.partition import flatten
 
-pytestmark = pytest.mark.usefixtures("quick")
 
 SIZE = (32, 64)
 SMALL = {

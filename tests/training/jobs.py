@@ -24,6 +24,7 @@ import toys
 
 from tdepth_jax import config as configs
 from tdepth_jax.data import pipeline
+from tdepth_jax.data.sources import snippet_centres
 from tdepth_jax.training import loop, mesh, start, watchdog
 from tdepth_jax.training.checkpoint import Checkpoints
 
@@ -62,6 +63,9 @@ class Frames:
 
     def __len__(self) -> int:
         return FRAMES
+
+    def snippet_centres(self, offsets: Any) -> np.ndarray:
+        return snippet_centres(self.table, offsets)
 
     def require(self, keys: Any) -> None:
         assert set(keys) <= self.features
