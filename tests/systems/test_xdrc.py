@@ -17,7 +17,6 @@ from tdepth_jax.systems import xdrc
 from tdepth_jax.training import state
 from tdepth_jax.training.partition import flatten
 
-
 SIZE = (32, 64)
 SMALL = {
     "data.image_size": SIZE, "model.width": 0.125, "model.blocks": 1, "model.teacher_network": "xd",
