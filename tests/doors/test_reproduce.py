@@ -15,6 +15,8 @@ from tdepth_jax import errors, prepare, reproduce
 from tdepth_jax.reproduction import plan, running, spec
 from tdepth_jax.training.stop import StopRequest
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 TABLES = [f"fan2024_table{i}" for i in (1, 2, 3, 4)]
 REFERENCE = (
     ROOT.parent / "shared" / "reference" / "thermal_depth.md"

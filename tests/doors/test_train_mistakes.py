@@ -12,6 +12,8 @@ from tiny import TINY, WORLD, sentence
 
 from tdepth_jax import train
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 def flags(data, workdir, **overrides):
     said = TINY | {"data.dataset": str(data), "train.steps": "2", "train.batch_size": "2", "eval.stride": "2"}

@@ -13,6 +13,8 @@ from tdepth_jax.models.radar_camera import PUBLISHED, RadarCameraConfig, RadarCa
 from tdepth_jax.models.radar_large import SparseConv
 from tdepth_jax.models.radar_light import FiLM, batch_norm
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 LIRC = 12_645_228  # LiRCDepth as coded
 
 

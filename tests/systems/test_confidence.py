@@ -11,6 +11,8 @@ from tdepth_jax import systems
 from tdepth_jax.errors import UserError
 from tdepth_jax.training import state, step
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 SIZE = (16, 24)
 SMALL = {
     "data.image_size": SIZE, "model.backbone": "custom", "model.vit_dim": 16, "model.vit_depth": 4,
