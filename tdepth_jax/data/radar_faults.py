@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,9 @@ def degrade(batch: Mapping[str, np.ndarray], kind: str) -> dict[str, np.ndarray]
         [np.random.default_rng(zlib.crc32(row.tobytes())).uniform(*RANGE, row.shape) for row in z]
     )
     factor = (drawn / np.maximum(z, 1e-3)).astype(np.float32)
-    moved = {
-        key: np.asarray(batch[key]) * factor for key in ("radar/x", "radar/y", "radar/z") if key in batch
-    }
-    return batch | moved
+    return batch | along_rays(batch, factor)
+
+
+def along_rays(batch: Mapping[str, Any], factor: Any) -> dict[str, Any]:
+    """The positions of the returns, times `factor` [b, n]."""
+    return {key: batch[key] * factor for key in ("radar/x", "radar/y", "radar/z") if key in batch}

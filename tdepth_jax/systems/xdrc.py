@@ -345,7 +345,7 @@ def _failing(batch: Batch, settings: Settings, rng: Array) -> Batch:
     nearest, farthest = radar_faults.RANGE
     drawn = jax.random.uniform(where, z.shape, minval=nearest, maxval=farthest)
     factor = jnp.where(wrong, drawn / jnp.maximum(z, 1e-3), 1.0)
-    moved = {f"radar/{axis}": batch[f"radar/{axis}"] * factor for axis in "xyz" if f"radar/{axis}" in batch}
+    moved = radar_faults.along_rays(batch, factor)
     return {**batch, **moved, "radar/valid": batch["radar/valid"] & ~dropped}
 
 
