@@ -133,13 +133,14 @@ def _pretrained(params: Flat, prefix: str, weights: Pretrained) -> Flat:
 def _settings_that_fit(folder: epath.Path) -> str:
     """What the import said of the model its weights fit, to end an error sentence with."""
     said = folder / "import.json"
-    if not said.exists():
-        return ""
-    settings = json.loads(said.read_text())["model"]
-    return "its import fits " + " ".join(
+    record = json.loads(said.read_text()) if said.exists() else {"model": {}, "facts": {}}
+    if "resnet" in record["facts"]:  # which methods name each in its own setting, or not at all
+        return f"its import is a {record['facts']['resnet']['variant']}; import the file of this config's network"
+    settings = [
         f"--config.model.{key}={','.join(map(str, value)) if isinstance(value, list) else value}"
-        for key, value in settings.items()
-    )
+        for key, value in record["model"].items()
+    ]
+    return f"its import fits {' '.join(settings)}" if settings else ""
 
 
 def _run_weights(workdir: str | None, only: Sequence[str]) -> dict[str, Flat]:

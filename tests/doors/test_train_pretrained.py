@@ -88,6 +88,13 @@ def test_a_backbone_that_does_not_fit_is_told_which_settings_do(data, imported, 
     assert "weights/absent/vit" in sentence(absent, capsys)
 
 
+def test_what_a_resnets_import_says_of_itself(tmp_path):
+    """No setting that all methods share names its kind."""
+    (tmp_path / "import.json").write_text('{"model": {}, "facts": {"resnet": {"variant": "resnet50"}}}')
+    assert start._settings_that_fit(tmp_path).startswith("its import is a resnet50; ")
+    assert start._settings_that_fit(tmp_path / "none") == ""
+
+
 @pytest.fixture
 def narrow(monkeypatch):
     """MobileNetV2 with an eighth of the channels at width 1."""
