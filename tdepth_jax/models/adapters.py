@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -12,6 +13,7 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from tdepth_jax.errors import UserError
+from tdepth_jax.models import convolution
 
 PROJECTIONS = ("q", "k", "v", "proj", "fc1", "fc2", "w12", "w3")
 
@@ -67,9 +69,11 @@ class ConvAdapter(nn.Module):
     def __call__(self, x: Float[Array, "b n c"], grid: tuple[int, int]) -> Float[Array, "b n c"]:
         first = x.shape[1] - grid[0] * grid[1]
         y = rearrange(x[:, first:], "b (h w) c -> b h w c", h=grid[0]).astype(self.dtype)
-        y = nn.Conv(self.width, (3, 3), padding=1, dtype=self.dtype, name="down")(y)
-        zeros = nn.initializers.zeros
-        up = nn.Conv(x.shape[-1], (3, 3), padding=1, kernel_init=zeros, dtype=self.dtype, name="up")
+        conv = partial(
+            nn.Conv, kernel_size=(3, 3), padding=1, dtype=self.dtype, conv_general_dilated=convolution.narrow
+        )
+        y = conv(self.width, name="down")(y)
+        up = conv(x.shape[-1], kernel_init=nn.initializers.zeros, name="up")
         y = rearrange(up(nn.gelu(y, approximate=False)), "b h w c -> b (h w) c")
         return x.at[:, first:].add(y.astype(x.dtype))
 

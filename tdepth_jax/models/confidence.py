@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from tdepth_jax.models import convolution
 from tdepth_jax.models.resize import bilinear
 
 WIDTHS = (64, 128, 256, 512, 512)  # as published
@@ -51,7 +52,10 @@ class _Double(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         for i in (1, 2):
-            x = nn.Conv(self.width, (3, 3), padding=1, dtype=self.dtype, name=f"conv_{i}")(x)
+            x = nn.Conv(
+                self.width, (3, 3), padding=1, dtype=self.dtype, conv_general_dilated=convolution.conv,
+                name=f"conv_{i}",
+            )(x)  # fmt: skip
             x = nn.BatchNorm(
                 use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, name=f"norm_{i}"
             )(x)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float
 
+from tdepth_jax.models import convolution
 from tdepth_jax.models.resize import bilinear
 from tdepth_jax.models.vit import Tap
 
@@ -162,4 +163,7 @@ class _Residual(nn.Module):
 
 def _conv(width: int, dtype: jnp.dtype, name: str, *, stride: int = 1, bias: bool = True) -> nn.Conv:
     """A 3x3 convolution with one pixel of zeros around."""
-    return nn.Conv(width, (3, 3), stride, padding=1, use_bias=bias, dtype=dtype, name=name)
+    return nn.Conv(
+        width, (3, 3), stride, padding=1, use_bias=bias, dtype=dtype, name=name,
+        conv_general_dilated=convolution.conv,
+    )  # fmt: skip

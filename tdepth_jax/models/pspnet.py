@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tdepth_jax.errors import UserError, nearest
+from tdepth_jax.models import convolution
 from tdepth_jax.models.botnet import torch_kernel
 from tdepth_jax.models.resize import bilinear, pooled
 from tdepth_jax.models.resnet import VARIANTS, ResNetConfig, first, halved, stage
@@ -157,6 +158,7 @@ def _conv(width: int, size: int, dtype: jnp.dtype, name: str, *, bias: bool) -> 
         use_bias=bias,
         dtype=dtype,
         kernel_init=torch_kernel,
+        conv_general_dilated=convolution.conv,
         name=name,
     )
 

@@ -17,6 +17,7 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from tdepth_jax.errors import UserError, nearest
+from tdepth_jax.models import convolution
 from tdepth_jax.models.botnet import AttentionConfig, torch_kernel
 from tdepth_jax.models.edges import EdgeDetector
 from tdepth_jax.models.enhancement import EXPONENTS, ThermalEnhancement
@@ -213,8 +214,9 @@ class _Stage(nn.Module):
 
     def _block(self, name: str, x: Array, width: int, *, double: bool) -> Array:
         conv: Any = partial(
-            nn.Conv, width, use_bias=False, dtype=self.dtype, kernel_init=nn.initializers.glorot_uniform()
-        )
+            nn.Conv, width, use_bias=False, dtype=self.dtype, kernel_init=nn.initializers.glorot_uniform(),
+            conv_general_dilated=convolution.conv,
+        )  # fmt: skip
         up = partial(_Double, width, self.dtype)
         y = nn.relu(self.norm(name=f"{name}_bn1")(conv((1, 1), name=f"{name}_conv1")(x)))
         y = nn.relu(self.norm(name=f"{name}_bn2")(conv((3, 3), padding=1, name=f"{name}_conv2")(y)))
