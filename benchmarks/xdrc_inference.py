@@ -5,8 +5,8 @@
 
 The input size is the crop that LiRCDepth and CaFNet train with (352 x 704); --size=896,1600 is what they score nuScenes
 at. Prints the multiplications (of products and convolutions, counted layer by layer from the shapes), the medians, and
-with --torch also median and quartiles of the ratio of neighbouring runs. VENV needs torch alone; the twin below has as
-many parameters and random weights. --device=cuda runs the twin on a GPU (JAX takes its own).
+with --torch also median and quartiles of the ratio of neighbouring runs. VENV needs torch alone; the network in
+twins.py has as many parameters and random weights. --device=cuda runs it on a GPU (JAX takes its own).
 """
 
 from __future__ import annotations
@@ -19,18 +19,10 @@ import time
 from collections.abc import Callable
 
 import turns
+import twins
 
 SIZE = (352, 704)
 PARAMETERS = 8_012_165
-STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
 
 
 def of_jax(size: tuple[int, int]) -> Callable[[], None]:
@@ -53,7 +45,7 @@ def of_torch(size: tuple[int, int], device: str = "cpu") -> Callable[[], None]:
     import torch
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    net = twin().eval().to(device).to(memory_format=torch.channels_last)
+    net = twins.radar_camera().eval().to(device).to(memory_format=torch.channels_last)
     _check(sum(p.numel() for p in net.parameters()))
     image, radar = (
         torch.zeros(1, c, *size, device=device).to(memory_format=torch.channels_last) for c in (3, 4)
@@ -73,100 +65,6 @@ def _check(parameters: int) -> None:
         raise SystemExit(f"this network has {parameters} parameters, not {PARAMETERS}: the twins differ")
 
 
-def twin():  # type: ignore[no-untyped-def]
-    """The student in PyTorch."""
-    import torch
-    from torch import nn
-    from torch.nn.functional import interpolate
-
-    def unit(
-        a: int,
-        b: int,
-        size: int = 1,
-        stride: int = 1,
-        groups: int = 1,
-        dilation: int = 1,
-        active: bool = True,
-    ):
-        pad = dilation * (size // 2)
-        layers = [nn.Conv2d(a, b, size, stride, pad, dilation, groups, bias=False), nn.BatchNorm2d(b)]
-        return nn.Sequential(*layers, *([nn.ReLU6()] if active else []))
-
-    class Block(nn.Module):
-        def __init__(self, a: int, b: int, t: int, stride: int):
-            super().__init__()
-            wide = t * a
-            layers = [unit(a, wide)] if t != 1 else []
-            self.body = nn.Sequential(*layers, unit(wide, wide, 3, stride, wide), unit(wide, b, active=False))
-            self.same = stride == 1 and a == b
-
-        def forward(self, x):  # type: ignore[no-untyped-def]
-            return x + self.body(x) if self.same else self.body(x)
-
-    class Encoder(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.stem, width, stages = unit(3, 32, 3, 2), 32, []
-            for t, c, n, s in STAGES:
-                stages.append(
-                    nn.Sequential(
-                        *(Block(width if i == 0 else c, c, t, s if i == 0 else 1) for i in range(n))
-                    )
-                )
-                width = c
-            self.stages, self.last = nn.ModuleList(stages), unit(320, 1280)
-
-        def forward(self, x):  # type: ignore[no-untyped-def]
-            x, maps = self.stem(x), []
-            for i, stage in enumerate(self.stages):
-                x = stage(x)
-                if i < 4:
-                    maps.append(x)
-            return [*maps, self.last(x)]
-
-    def separable(a: int, b: int):
-        return nn.Sequential(unit(a, a, 3, groups=a), unit(a, b))
-
-    class Student(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            taps, rates = (16, 24, 32, 64, 1280), (3, 6, 12, 18, 24)
-            self.image, self.radar, self.radar_in = Encoder(), Encoder(), nn.Conv2d(4, 3, 3, 1, 1, bias=False)
-            self.scale, self.shift = (nn.ModuleList(nn.Conv2d(c, c, 1) for c in taps) for _ in range(2))
-            self.bottom, self.up3, self.up2 = unit(1280, 128), separable(192, 96), separable(128, 64)
-            self.branches = nn.ModuleList(
-                nn.Sequential(
-                    unit(64 + 32 * i, 64),
-                    unit(64, 64, 3, groups=64, dilation=rate),
-                    nn.Conv2d(64, 32, 1, bias=False),
-                )
-                for i, rate in enumerate(rates)
-            )
-            self.joined, self.up1, self.up0 = unit(224, 64), separable(88, 48), separable(64, 32)
-            self.head = nn.Conv2d(32, 1, 3, 1, 1)
-
-        def forward(self, image, radar):  # type: ignore[no-untyped-def]
-            ours, theirs = self.image(image), self.radar(self.radar_in(radar).relu())
-            pooled = [x.mean((2, 3), keepdim=True) for x in theirs]
-            fused = [
-                (1 + s(r)) * x + b(r) for x, r, s, b in zip(ours, pooled, self.scale, self.shift, strict=True)
-            ]
-
-            def beside(x, skip):  # type: ignore[no-untyped-def]
-                x = interpolate(x, size=skip.shape[2:], mode="bilinear", align_corners=False)
-                return torch.cat([x, skip], 1)
-
-            x = self.up2(beside(self.up3(beside(self.bottom(fused[4]), fused[3])), fused[2]))
-            seen = [x]
-            for branch in self.branches:
-                seen.append(branch(torch.cat(seen, 1)))
-            x = self.up0(beside(self.up1(beside(self.joined(torch.cat(seen, 1)), fused[1])), fused[0]))
-            logits = interpolate(self.head(x), size=image.shape[2:], mode="bilinear", align_corners=False)
-            return (100 * logits.sigmoid()).clamp_min(1e-3)
-
-    return Student()
-
-
 def multiplications(size: tuple[int, int]) -> dict[str, float]:
     """Multiply-adds of products and convolutions, in millions."""
     h, w = size
@@ -174,7 +72,7 @@ def multiplications(size: tuple[int, int]) -> dict[str, float]:
     def encoder() -> tuple[float, float]:
         pixels, width = h * w / 4, 32
         full, depthwise = pixels * 27 * 32, 0.0
-        for t, c, n, s in STAGES:
+        for t, c, n, s in twins.STAGES:
             for i in range(n):
                 wide, stride = t * width, s if i == 0 else 1
                 full += pixels * width * wide * (t != 1)
