@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -28,7 +29,7 @@ from tdepth_jax.training.state import State, variables
 from tdepth_jax.training.stop import StopRequest
 from tdepth_jax.training.targets import Cache
 from tdepth_jax.training.watchdog import LONG, Watchdog, slowest
-from tdepth_jax.training.writers import Metrics, NoMetrics
+from tdepth_jax.training.writers import SCORES, Metrics, NoMetrics
 
 Batches = Iterator[dict[str, np.ndarray]]
 Evaluate = Callable[[dict[str, Any]], Mapping[str, float]]
@@ -59,8 +60,9 @@ def train(
 
     The order of a round is fixed: next batch, step, log the *previous* step (so that the device never waits for
     the host), evaluate, save. Whatever a step wrote is on disk before its checkpoint is, and nothing else is, so a
-    killed run repeats at most the steps since its last save and repeats them exactly. With a `cache` the teacher looks
-    at each record once.
+    killed run repeats at most the steps since its last save and repeats them exactly. A run that is asked to stop has
+    no time to evaluate: what its last step owes is made up for when it goes on. With a `cache` the teacher looks at
+    each record once.
     """
     settings, start = config.train, int(state.step)
     first = jax.process_index() == 0  # of the processes: the one that writes
@@ -91,6 +93,11 @@ def train(
             remarks=_Remarks(system),
             workdir=workdir,
         )
+        if start and _due(start, config):
+            watchdog.doing(start, "scoring", patience=LONG)
+            with jax.transfer_guard("allow"):
+                if not multihost_utils.broadcast_one_to_all(np.array(metrics.scored(start))):
+                    _score(start, state, frozen, metrics, evaluate)
         for done in range(start + 1, settings.steps + 1):
             watchdog.doing(done, "waiting for its data")
             with meter.waiting():
@@ -117,7 +124,7 @@ def train(
                 meter.reset(done)
             stopped, last = stop.at(done), done == settings.steps
             save = last or stopped or done % settings.save_every == 0
-            score = not stopped and (last or (config.eval.every and done % config.eval.every == 0))
+            score = not stopped and _due(done, config)
             show = panels and (last or done % settings.panels_every == 0)
             if save or score or show:
                 log(previous)
@@ -128,7 +135,7 @@ def train(
                         pictures = panels(variables(state, frozen), batch)
                         metrics.images(done, {name: np.asarray(p)[0] for name, p in pictures.items()})
                     if score:
-                        metrics.scalars(done, _named("eval", evaluate(variables(state, frozen))))
+                        _score(done, state, frozen, metrics, evaluate)
                     if save:
                         metrics.flush()
                         goodput.saved(done)
@@ -139,6 +146,17 @@ def train(
     checkpoints.wait()
     metrics.close()
     return Outcome(step=step, stopped=stopped, state=state)
+
+
+def _due(step: int, config: ConfigDict) -> bool:
+    """Whether a run is scored after `step`."""
+    return step == config.train.steps or bool(config.eval.every and step % config.eval.every == 0)
+
+
+def _score(step: int, state: State, frozen: Flat, metrics: Metrics | NoMetrics, evaluate: Evaluate) -> None:
+    scores = evaluate(variables(state, frozen))
+    if scores:
+        metrics.scalars(step, {f"{SCORES}{name}": value for name, value in scores.items()})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,10 +224,6 @@ def _say(fact: object) -> None:
 
 def _total(logs: Mapping[str, float]) -> str:
     return next(name for name in logs if name.split("/")[-1] == "loss")
-
-
-def _named(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
-    return {f"{prefix}/{name}": value for name, value in values.items()}
 
 
 def _progress(start: int, steps: int) -> tqdm:

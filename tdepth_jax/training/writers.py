@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from etils import epath
 
+SCORES = "eval/"  # what names of scores begin with
 UPLOAD = 60.0  # seconds between uploads of a log that lies in a bucket
 
 
@@ -27,9 +28,13 @@ class Metrics:
     def __init__(self, workdir: Any, step: int):
         workdir = epath.Path(workdir)
         self._path = workdir / "metrics.jsonl"
-        kept = "".join(line + "\n" for line in self._lines() if json.loads(line)["step"] <= step)
+        kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
+        self._scored = {
+            row["step"] for row in map(json.loads, kept) if any(name.startswith(SCORES) for name in row)
+        }
+        text = "".join(line + "\n" for line in kept)
         remote = "://" in str(workdir)
-        self._log: _Log = _Uploaded(self._path, kept) if remote else _Appended(self._path, kept)
+        self._log: _Log = _Uploaded(self._path, text) if remote else _Appended(self._path, text)
         self._folder = workdir / "tensorboard"
         self._local = tempfile.TemporaryDirectory() if remote else None
         # Imported here: it is slow to load, and only training needs it.
@@ -45,6 +50,10 @@ class Metrics:
         while lines and not _is_object(lines[-1]):
             lines.pop()
         return lines
+
+    def scored(self, step: int) -> bool:
+        """Whether the log that the run went on with has scores of that step."""
+        return step in self._scored
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         # JSON has no NaN; a reader in another language would stop at one.
@@ -121,6 +130,9 @@ class _Uploaded:
 
 class NoMetrics:
     """What every process but the first writes to."""
+
+    def scored(self, step: int) -> bool:
+        return True
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None: ...
     def images(self, step: int, images: Mapping[str, Any]) -> None: ...

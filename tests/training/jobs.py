@@ -48,6 +48,7 @@ class Job:
     save_every: int = 4
     batch_size: int = 8
     log_every: int = 1
+    eval_every: int = 0
     pause: float = 0.0
     slow: tuple[int, float] = (0, 0.0)
     stuck: tuple[int, int] | None = None
@@ -186,6 +187,8 @@ def _train(job: Job, index: int, count: int) -> bool:
     config = toys.config(
         steps=job.steps, save_every=job.save_every, batch_size=job.batch_size, log_every=job.log_every
     )
+    with config.unlocked():
+        config.eval.every = job.eval_every
     devices, toy = mesh.make_mesh(configs.Mesh()), system()
     with Checkpoints(job.workdir, keep=3) as checkpoints:
         done = checkpoints.latest()
@@ -201,7 +204,7 @@ def _train(job: Job, index: int, count: int) -> bool:
             outcome = loop.train(
                 toy, state, frozen, _recorded(job, batches, index, done or 0), config=config, mesh=devices,
                 workdir=job.workdir, checkpoints=checkpoints, data_position=lambda step: {"step": step},
-                evaluate=lambda variables: {},
+                evaluate=lambda variables: {"score": 1.0},
             )  # fmt: skip
     return outcome.stopped
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import json
 import signal
 
 import jobs
@@ -80,7 +81,7 @@ def test_the_first_process_killed_ends_the_others(tmp_path):
 
 @pytest.mark.parametrize("told", [(1,), (0, 1)])
 def test_sigterm_to_any_saves_all_at_one_step_and_resumes_there(told, tmp_path):
-    job = Job(workdir=tmp_path, pause=0.1, save_every=100, steps=14)
+    job = Job(workdir=tmp_path, pause=0.1, save_every=100, steps=14, eval_every=1)
     launched = launch(job, 2)
     launched.until(lambda: jobs.lines(job.workdir) >= 3)
     for number in told:
@@ -90,8 +91,11 @@ def test_sigterm_to_any_saves_all_at_one_step_and_resumes_there(told, tmp_path):
     assert 3 <= saved < 14
     first = [row for row in seen(tmp_path) if row[0] == 0]
     assert {max(step for _, step, process, _ in first if process == i) for i in (0, 1)} == {saved}
-    assert launch(Job(workdir=tmp_path, steps=14), 2).wait() == [0, 0]
+    assert launch(Job(workdir=tmp_path, steps=14, eval_every=1), 2).wait() == [0, 0]
     assert [step for step, _ in losses(tmp_path)] == list(range(1, 15))
+    rows = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    scored = [row["step"] for row in rows if "eval/score" in row]
+    assert scored == list(range(1, 15))  # the saved step, too, when the job went on
     assert min(step for when, step, _, _ in seen(tmp_path) if when == 1) == saved + 1
 
 

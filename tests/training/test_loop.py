@@ -121,6 +121,35 @@ def test_sigterm_saves_the_step_under_way_and_the_run_goes_on_from_it(tmp_path):
     assert losses(tmp_path / "told") == losses(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("told", [4, 12])
+def test_a_run_that_was_stopped_where_it_is_scored_is_scored_when_it_goes_on(tmp_path, told):
+    """SIGTERM leaves no time for it: the step is saved at once. After the last step nothing else is left to do."""
+
+    def until_told():
+        for step, batch in enumerate(toys.batches(), start=1):
+            if step == told:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    def scored(workdir):
+        lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+        return [(row["step"], row.get("eval/norm", row.get("loss"))) for row in lines]
+
+    def evaluate(variables):
+        return {"norm": float(sum(jnp.abs(x).sum() for x in jax.tree.leaves(variables)))}
+
+    config = toys.config()
+    with config.unlocked():
+        config.eval.every = 4
+    run(tmp_path / "whole", config=config, evaluate=evaluate)
+    outcome = run(tmp_path / "told", until_told(), config=config, evaluate=evaluate)
+    assert outcome.stopped
+    assert scored(tmp_path / "told")[-1][0] == told
+    for _ in range(2):  # once, whatever else is asked of it
+        run(tmp_path / "told", config=config, evaluate=evaluate)
+        assert scored(tmp_path / "told") == scored(tmp_path / "whole")
+
+
 def test_cached_targets_train_to_the_same_bits_and_the_teacher_looks_once(tmp_path, monkeypatch, capfd):
     system, config = taught(), toys.config(steps=30)
     run(tmp_path / "plain", records(), system=system, config=config)
