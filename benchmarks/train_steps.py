@@ -8,7 +8,9 @@ images. PyTorch's is the same networks, losses and optimiser in twin_selfsup.py 
 what they leave out; VENV has torch and, for the stages, transformers and opencv-python-headless. Both must train as
 many parameters, or nothing is timed. Distillations are the student's update, its targets given.
 
-Prints the medians of a step, and median and quartiles of the ratio of neighbouring steps, in wall and in CPU time.
+A turn is three steps, of which the last is timed: training has no pauses, and in a pause the operating system takes
+memory and caches. Prints the medians of a step, and median and quartiles of the ratio of neighbouring steps, in wall
+and in CPU time.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ CONFIGS = {
 }
 # Height and width. The published ones of CEKD (480 x 640) and XD-RCDepth (352 x 704) take four times as long.
 SIZES = {"stage1": "252,322", "stage2": "252,322", "cekd": "256,320", "xdrc": "160,352"}
+KEPT = ":".join(f"glibc.malloc.{name}" for name in ("mmap_max=0", f"trim_threshold={2**40}", "arena_max=1"))
 RETURNS = 128  # of radar in an image
 LAYOUTS = ("contiguous", "channels_last")
 
@@ -192,6 +195,12 @@ if __name__ == "__main__":
         default="default",
         help="how PyTorch's threads wait for each other: passively is far quicker on a machine that others use too",
     )
+    parser.add_argument(
+        "--memory",
+        choices=("default", "kept"),
+        default="default",
+        help="kept: glibc is told to give none back to the system, on both sides",
+    )
     parser.add_argument("--serve", choices=("jax", "torch"), help=argparse.SUPPRESS)
     parser.add_argument("--parameters", type=int, help=argparse.SUPPRESS)
     flags = parser.parse_args()
@@ -209,5 +218,7 @@ if __name__ == "__main__":
     }
     if flags.wait == "passive":
         commands["torch"] = ["env", "OMP_WAIT_POLICY=passive", *commands["torch"]]
-    times = turns.take(commands, flags.runs)
+    if flags.memory == "kept":
+        commands = {name: ["env", f"GLIBC_TUNABLES={KEPT}", *command] for name, command in commands.items()}
+    times = turns.take(commands, flags.runs, uncounted=2)
     turns.report(times["jax"], times["torch"], "PyTorch")

@@ -24,8 +24,14 @@ def serve(run: Callable[[], None]) -> None:
         print(f"{1e3 * wall} {1e3 * cpu}", flush=True)
 
 
-def take(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, list[tuple[float, float]]]:
-    """name -> (wall, CPU) milliseconds of every run, of commands that `serve`."""
+def take(
+    commands: Mapping[str, Sequence[str]], runs: int, *, uncounted: int = 0
+) -> dict[str, list[tuple[float, float]]]:
+    """name -> (wall, CPU) milliseconds of every run, of commands that `serve`.
+
+    Of what usually runs without a pause so many runs begin every turn `uncounted`: memory that a program gave back, and
+    caches, are another's meanwhile.
+    """
     children = {
         name: subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for name, command in commands.items()
@@ -38,9 +44,10 @@ def take(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, list[tup
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in children}
     for _ in range(runs):
         for name, child in children.items():
-            child.stdin.write("\n")
-            child.stdin.flush()
-            wall, cpu = map(float, child.stdout.readline().split())
+            for _ in range(uncounted + 1):
+                child.stdin.write("\n")
+                child.stdin.flush()
+                wall, cpu = map(float, child.stdout.readline().split())
             times[name].append((wall, cpu))
     for child in children.values():
         child.stdin.close()
