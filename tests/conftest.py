@@ -1,14 +1,21 @@
 """What every test may ask for. The environment is set before JAX starts."""
 
+import atexit
 import gc
 import os
 import pathlib
+import shutil
 import sys
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("TDEPTH_COMPILATION_CACHE", "off")
-# Where a test has such a cache, its runs are tiny and many: what compiles in a tenth of a second is worth keeping.
+# Many tests train runs that differ in nothing that a program knows of. What one of them has compiled serves the others,
+# in every process of the tests: the first one makes the folder, those that it starts inherit its name.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="tdepth_jax_compiled_")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("TDEPTH_COMPILATION_CACHE", "off")  # the doors leave that folder as it is
 
 import pytest
 

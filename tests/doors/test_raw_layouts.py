@@ -71,14 +71,6 @@ LAYOUTS = {
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    """Programs compiled for one layout serve the others, whose batches have the same shapes."""
-    folder = tmp_path_factory.mktemp("compiled")
-    folder.chmod(0o700)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A DINOv2 file of the published layout, small: (the file, the settings that its import says it fits)."""
     folder = tmp_path_factory.mktemp("weights")
@@ -108,10 +100,9 @@ def trained_in_backbone(printed):
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_from_the_raw_tree_to_the_table(name, tmp_path, monkeypatch, capsys, compiled, weights):
+def test_from_the_raw_tree_to_the_table(name, tmp_path, monkeypatch, capsys, weights):
     write, prepared, split, protocol = LAYOUTS[name]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TDEPTH_COMPILATION_CACHE", str(compiled))
     shutil.copytree(weights[0], "weights/dinov2_vitb14")
     prepare.main([name, *write(tmp_path), "--jobs=1"])
     assert (tmp_path / "data" / prepared).is_dir()

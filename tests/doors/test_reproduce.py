@@ -7,7 +7,6 @@ import os
 import pathlib
 import re
 
-import jax
 import pytest
 from tiny import ROOT, TINY
 
@@ -166,17 +165,6 @@ def test_splits_are_merged_by_their_images():
 
 
 # What it runs.
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """Programs compiled once for the module: its runs are alike."""
-    folder = tmp_path_factory.mktemp("compiled")
-    folder.chmod(0o700)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("TDEPTH_COMPILATION_CACHE", str(folder))
-        yield
-    jax.config.update("jax_compilation_cache_dir", None)
 
 
 @pytest.fixture(scope="module")

@@ -29,14 +29,7 @@ def world(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp("compiled")
-    folder.chmod(0o700)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def door(world, cache):
+def door(world):
     """door(workdir, …) -> a started `python -m tdepth_jax.train`, its output in a pipe."""
 
     def start(workdir, *flags, devices=1, env=None, **overrides):
@@ -47,7 +40,6 @@ def door(world, cache):
         command += [f"--workdir={workdir}", *flags, *(f"--config.{k}={v}" for k, v in settings.items())]
         surroundings = os.environ | {
             "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
-            "TDEPTH_COMPILATION_CACHE": str(cache),
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         }
         return subprocess.Popen(
